@@ -1,0 +1,64 @@
+# Each target sets up what it needs in .venv on first use; afterwards it starts at once.
+#   make demo              VENV=/elsewhere make test              make test ARGS="-k attention -x"
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+STAMP  := $(VENV)/.installed
+
+# The work is on two cores and many small tensors: one thread a process, several processes.
+test parity: export OMP_NUM_THREADS = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format type parity bench docs clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+demo: $(STAMP)-demo  ## a real checkpoint: sentence similarities, one attention head, parity layer by layer
+	@$(BIN)/minitransformer demo
+
+test: $(STAMP)-test  ## all tests (ARGS="-k name -x" goes to pytest)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+lint: $(STAMP)-dev  ## style, format, types, import contracts, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(STAMP)-dev  ## put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(STAMP)-dev  ## types only
+	$(BIN)/mypy
+
+parity: $(STAMP)-test  ## compare with transformers and rewrite docs/parity.md
+	$(BIN)/python benchmarks/parity.py $(ARGS)
+
+bench: $(STAMP)-test  ## speed beside transformers: benchmarks/results.json and results.md
+	$(BIN)/python benchmarks/bench.py all $(ARGS)
+
+docs: $(STAMP)-docs  ## build the documentation in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+clean:  ## remove what was built, .venv included
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One environment for all targets; an extra (demo, test, dev, docs) is installed when first asked for, and again when
+# the dependencies change.
+$(STAMP)-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setting up $(VENV) for '$*' (once; a few minutes)"
+	@$(PIP) --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV)
+
+.PRECIOUS: $(STAMP)-%

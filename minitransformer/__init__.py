@@ -1,0 +1,124 @@
+"""Transformers written by hand: small enough to read in an afternoon, exact enough to trust.
+
+::
+
+    from minitransformer import AutoModel, AutoTokenizer, pipeline, trace
+
+Names are resolved on first use, so that importing the package costs nothing: PyTorch is loaded when a name
+that needs it is first touched.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from minitransformer.errors import (
+        CheckpointError,
+        ConfigError,
+        GenerationError,
+        HubError,
+        MinitransformerError,
+        MissingFileError,
+        PipelineError,
+        TokenizerError,
+    )
+    from minitransformer.generation import GenerationConfig, generate
+    from minitransformer.layers.cache import DecoderCache
+    from minitransformer.layers.linear import fast_linear
+    from minitransformer.layers.taps import tap_names, trace
+    from minitransformer.models.auto import (
+        AutoConfig,
+        AutoModel,
+        AutoModelForCausalLM,
+        AutoModelForMaskedLM,
+        AutoModelForNextSentencePrediction,
+        AutoModelForPreTraining,
+        AutoModelForQuestionAnswering,
+        AutoModelForSeq2SeqLM,
+        AutoModelForSequenceClassification,
+        AutoModelForTextEncoding,
+        AutoModelForTokenClassification,
+    )
+    from minitransformer.pipelines import pipeline
+    from minitransformer.tokenization import AutoTokenizer
+
+_HOMES = {
+    "minitransformer.errors": (
+        "CheckpointError",
+        "ConfigError",
+        "GenerationError",
+        "HubError",
+        "MinitransformerError",
+        "MissingFileError",
+        "PipelineError",
+        "TokenizerError",
+    ),
+    "minitransformer.generation": ("GenerationConfig", "generate"),
+    "minitransformer.layers.cache": ("DecoderCache",),
+    "minitransformer.layers.linear": ("fast_linear",),
+    "minitransformer.layers.taps": ("tap_names", "trace"),
+    "minitransformer.models.auto": (
+        "AutoConfig",
+        "AutoModel",
+        "AutoModelForCausalLM",
+        "AutoModelForMaskedLM",
+        "AutoModelForNextSentencePrediction",
+        "AutoModelForPreTraining",
+        "AutoModelForQuestionAnswering",
+        "AutoModelForSeq2SeqLM",
+        "AutoModelForSequenceClassification",
+        "AutoModelForTextEncoding",
+        "AutoModelForTokenClassification",
+    ),
+    "minitransformer.pipelines": ("pipeline",),
+    "minitransformer.tokenization": ("AutoTokenizer",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AutoConfig",
+    "AutoModel",
+    "AutoModelForCausalLM",
+    "AutoModelForMaskedLM",
+    "AutoModelForNextSentencePrediction",
+    "AutoModelForPreTraining",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTextEncoding",
+    "AutoModelForTokenClassification",
+    "AutoTokenizer",
+    "CheckpointError",
+    "ConfigError",
+    "DecoderCache",
+    "GenerationConfig",
+    "GenerationError",
+    "HubError",
+    "MinitransformerError",
+    "MissingFileError",
+    "PipelineError",
+    "TokenizerError",
+    "__version__",
+    "fast_linear",
+    "generate",
+    "pipeline",
+    "tap_names",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

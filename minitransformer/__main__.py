@@ -1,0 +1,7 @@
+"""``python -m minitransformer`` is the command line."""
+
+from __future__ import annotations
+
+from minitransformer.cli import app
+
+app()

@@ -1,0 +1,48 @@
+"""The errors that the library raises on purpose, and the helper that names near misses.
+
+Every error is also a built-in one (``ValueError``, ``FileNotFoundError``, ``OSError``), so that code written for other
+libraries catches them; ``MinitransformerError`` catches them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MinitransformerError(Exception):
+    """Base of all errors that the library raises on purpose."""
+
+
+class ConfigError(MinitransformerError, ValueError):
+    """A config.json that is missing a key, holds a wrong value, or asks for a variant that is not supported."""
+
+
+class CheckpointError(MinitransformerError, ValueError):
+    """Weights that cannot be used: damaged files, or tensors that do not fit the model."""
+
+
+class MissingFileError(CheckpointError, FileNotFoundError):
+    """A folder or repository lacks a file that is needed."""
+
+
+class HubError(CheckpointError, OSError):
+    """The Hub could not be reached, or refused."""
+
+
+class TokenizerError(MinitransformerError, ValueError):
+    """Tokenizer files or tokenizer input that cannot be used."""
+
+
+class GenerationError(MinitransformerError, ValueError):
+    """Options of ``generate`` that are unknown, out of range, or contradict each other."""
+
+
+class PipelineError(MinitransformerError, ValueError):
+    """Input or options that a pipeline cannot answer."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` for the nearest known name, or an empty string when none is near."""
+    nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
