@@ -1,0 +1,73 @@
+"""From token ids to vectors: the sum of what is known about a token before it meets the others."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from minitransformer.layers.taps import Tap
+
+
+class Embeddings(nn.Module):
+    """Word vector, plus token type, plus position; then perhaps a norm.
+
+    Args:
+        word: the vocabulary's table; pass the same module to share it.
+        position: maps position ids to vectors (``LearnedPositions``, ``SinusoidalPositions``); None for none.
+        token_type: a table for the first and second text of a pair, added when ids are given; None for none.
+        norm: a norm on the sum; None for none.
+        scale: factor on the word vectors, and on the token types'.
+        dropout: probability on the result, in training.
+    """
+
+    def __init__(
+        self,
+        word: nn.Embedding,
+        position: nn.Module | None = None,
+        *,
+        token_type: nn.Embedding | None = None,
+        norm: nn.Module | None = None,
+        scale: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.word, self.position, self.token_type, self.norm, self.scale = word, position, token_type, norm, scale
+        self.dropout = nn.Dropout(dropout)
+        self.words = Tap("batch token hidden_size")
+        self.output = Tap("batch token hidden_size")
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "batch token"],
+        position_ids: Int[Tensor, "#batch token"],
+        token_type_ids: Int[Tensor, "batch token"] | None = None,
+    ) -> Float[Tensor, "batch token hidden_size"]:
+        """Look everything up and add it.
+
+        Raises:
+            ValueError: an id lies outside the vocabulary.
+        """
+        check_ids("input_ids", input_ids, self.word.num_embeddings)
+        x = self.words(self.word(input_ids))
+        if token_type_ids is not None:  # before the position: the order of a float sum shows in its last bits
+            if self.token_type is None:
+                raise ValueError("this model has no token types: leave token_type_ids out")
+            check_ids("token_type_ids", token_type_ids, self.token_type.num_embeddings)
+            x = x + self.token_type(token_type_ids)
+        if self.scale != 1.0:
+            x = x * self.scale
+        if self.position is not None:
+            x = x + self.position(position_ids)
+        if self.norm is not None:
+            x = self.norm(x)
+        return self.output(self.dropout(x))
+
+
+def check_ids(name: str, ids: Tensor, size: int) -> None:
+    """Raise a ValueError that names the id, if one lies outside a table of ``size`` rows."""
+    if ids.numel() and not (0 <= int(ids.min()) and int(ids.max()) < size):
+        wrong = int(ids.max()) if int(ids.max()) >= size else int(ids.min())
+        raise ValueError(
+            f"{name} holds {wrong}, but the model knows the ids 0 to {size - 1}: "
+            "do the tokenizer and the model belong together?"
+        )

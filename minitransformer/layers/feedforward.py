@@ -1,0 +1,84 @@
+"""The position-wise feed-forward network (https://arxiv.org/abs/1706.03762, section 3.3)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from minitransformer.layers.activations import Activation
+from minitransformer.layers.linear import Linear
+from minitransformer.layers.taps import Tap
+
+
+class FeedForward(nn.Module):
+    """Each token alone: widen, bend, narrow.
+
+    Args:
+        hidden_size: width of input and output.
+        intermediate_size: width in between.
+        activation: the function in between.
+        dropout: probability on the activated values, in training (BART's ``activation_dropout``).
+        bias: whether the two projections have biases.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        activation: Activation,
+        *,
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.up = Linear(hidden_size, intermediate_size, bias=bias)
+        self.activation = activation
+        self.dropout = nn.Dropout(dropout)
+        self.down = Linear(intermediate_size, hidden_size, bias=bias)
+        self.hidden = Tap("batch token intermediate_size")
+        self.out = Tap("batch token hidden_size")
+
+    def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token hidden_size"]:
+        """Transform every token by itself."""
+        hidden = self.hidden(self.activation(self.up(x)))  # (B, T, F)
+        return self.out(project(self.down, self.dropout(hidden)))  # (B, T, D)
+
+
+class GatedFeedForward(nn.Module):
+    """Each token alone, with a gate: what one projection lets through of another (https://arxiv.org/abs/2002.05202).
+
+    Args:
+        hidden_size: width of input and output.
+        intermediate_size: width in between.
+        activation: the function on the gate.
+        dropout: probability on the gated values, in training.
+        bias: whether the three projections have biases.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        intermediate_size: int,
+        activation: Activation,
+        *,
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.gate = Linear(hidden_size, intermediate_size, bias=bias)
+        self.activation = activation
+        self.linear = Linear(hidden_size, intermediate_size, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+        self.down = Linear(intermediate_size, hidden_size, bias=bias)
+        self.hidden = Tap("batch token intermediate_size")
+        self.out = Tap("batch token hidden_size")
+
+    def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token hidden_size"]:
+        """Transform every token by itself."""
+        hidden = self.hidden(self.activation(self.gate(x)) * self.linear(x))  # (B, T, F)
+        return self.out(project(self.down, self.dropout(hidden)))  # (B, T, D)
+
+
+def project(layer: nn.Linear, x: Tensor) -> Tensor:
+    """``layer(x)``, in the type of the layer: a model in float16 may keep a layer that would overflow in float32."""
+    return layer(x.to(layer.weight.dtype))

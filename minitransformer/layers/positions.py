@@ -1,0 +1,162 @@
+"""Where a token stands: position ids from a mask, learned tables, sinusoids, distances in buckets."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+
+def token_positions(
+    length: int,
+    attention_mask: Shaped[Tensor, "batch total"] | None = None,
+    *,
+    offset: int = 0,
+    device: torch.device | str | None = None,
+) -> Int[Tensor, "#batch {length}"]:
+    """Positions of the last ``length`` tokens, counted from 0 at the first token that is not padding.
+
+    Args:
+        length: number of tokens to place.
+        attention_mask: 0/1 for all tokens so far, cached ones included; padding on either side. Padding itself gets
+            some position that exists; nothing attends to it.
+        offset: number of cached tokens, when there is no mask.
+        device: where the ids are wanted, when there is no mask.
+    """
+    if attention_mask is None:
+        return torch.arange(offset, offset + length, device=device)[None]
+    counted = attention_mask.long().cumsum(dim=-1) - 1
+    return counted.clamp(min=0)[:, -length:]
+
+
+class LearnedPositions(nn.Embedding):
+    """A learned vector for each position.
+
+    Args:
+        num_positions: how many positions there are.
+        hidden_size: width of a vector.
+        offset: rows at the head of the table that no position uses (BART keeps 2, a relic of its padding id).
+        padding_idx: the position of padding, whose vector is not trained.
+    """
+
+    def __init__(
+        self, num_positions: int, hidden_size: int, offset: int = 0, *, padding_idx: int | None = None
+    ) -> None:
+        super().__init__(num_positions + offset, hidden_size, padding_idx=padding_idx)
+        self.offset = offset
+
+    def forward(self, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token hidden_size"]:
+        """The vectors of these positions.
+
+        Raises:
+            ValueError: a position lies behind the end of the table.
+        """
+        num_positions = self.num_embeddings - self.offset
+        if ids.numel() and int(ids.max()) >= num_positions:
+            raise ValueError(
+                f"position {int(ids.max())} does not exist: the model has {num_positions} positions. "
+                "Shorten the input (tokenizer: truncation=True) or generate fewer tokens."
+            )
+        return super().forward(ids + self.offset)
+
+
+def sinusoids(num_positions: int, hidden_size: int, *, interleaved: bool) -> Float[Tensor, "position hidden_size"]:
+    """The fixed table of section 3.5 of https://arxiv.org/abs/1706.03762, in float64.
+
+    Args:
+        num_positions: number of rows.
+        hidden_size: number of columns.
+        interleaved: sine and cosine alternate, as in the paper; else all sines stand before all cosines, as in most
+            implementations. The two are the same up to the order of columns.
+    """
+    exponents = torch.arange(0, hidden_size, 2, dtype=torch.float64, device="cpu") / hidden_size
+    angles = torch.arange(num_positions, dtype=torch.float64, device="cpu")[:, None] / 10000.0**exponents
+    sines, cosines = angles.sin(), angles.cos()[:, : hidden_size // 2]
+    if not interleaved:
+        return torch.cat([sines, cosines], dim=1)
+    table = torch.empty(num_positions, hidden_size, dtype=torch.float64, device="cpu")
+    table[:, 0::2], table[:, 1::2] = sines, cosines
+    return table
+
+
+class SinusoidalPositions(nn.Module):
+    """A fixed vector for each position; not a parameter and not in any checkpoint.
+
+    Args:
+        num_positions: how many positions there are.
+        hidden_size: width of a vector.
+        interleaved: order of columns, see ``sinusoids``.
+    """
+
+    table: Tensor
+
+    def __init__(self, num_positions: int, hidden_size: int, *, interleaved: bool) -> None:
+        super().__init__()
+        table = sinusoids(num_positions, hidden_size, interleaved=interleaved)
+        self.register_buffer("table", table.to(torch.get_default_dtype()), persistent=False)
+
+    def forward(self, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token hidden_size"]:
+        """The vectors of these positions.
+
+        Raises:
+            ValueError: a position lies behind the end of the table.
+        """
+        if ids.numel() and int(ids.max()) >= len(self.table):
+            raise ValueError(f"position {int(ids.max())} does not exist: the model has {len(self.table)} positions")
+        return self.table[ids]
+
+
+def relative_buckets(
+    distances: Int[Tensor, "query key"], num_buckets: int, max_distance: int, *, bidirectional: bool
+) -> Int[Tensor, "query key"]:
+    """Sort distances into buckets: one for each short distance, then ever wider ones (T5, section 2.1).
+
+    Of 32 buckets for one direction, 16 hold the distances 0 to 15; 16 more share those up to ``max_distance``, so that
+    the ratio of a bucket's ends is the same for all; the last one takes everything beyond.
+
+    Args:
+        distances: position of the key less position of the query.
+        num_buckets: how many buckets there are.
+        max_distance: where the last bucket begins to take all.
+        bidirectional: half of the buckets are for keys behind the query; else those count as distance 0, because a
+            causal mask hides them.
+    """
+    behind = distances > 0
+    if bidirectional:
+        num_buckets //= 2
+        steps = distances.abs()
+    else:
+        steps = (-distances).clamp(min=0)
+    exact = num_buckets // 2
+    # In float32 and in this order, like the reference: a distance on the edge of a bucket must fall on the same side.
+    share = torch.log(steps.float() / exact) / math.log(max_distance / exact)
+    wide = exact + (share * (num_buckets - exact)).clamp(min=0).long()
+    buckets = torch.where(steps < exact, steps, wide.clamp(max=num_buckets - 1))
+    return buckets + behind * num_buckets if bidirectional else buckets
+
+
+class RelativePositions(nn.Module):
+    """A learned bias on the attention scores, for each head and each bucket of distances (T5).
+
+    Args:
+        num_buckets: how many buckets there are.
+        num_heads: how many heads there are.
+        max_distance: where the last bucket begins to take all.
+        bidirectional: whether keys behind the query have buckets of their own (encoders), see ``relative_buckets``.
+    """
+
+    def __init__(self, num_buckets: int, num_heads: int, *, max_distance: int, bidirectional: bool) -> None:
+        super().__init__()
+        self.bias = nn.Embedding(num_buckets, num_heads)
+        self.max_distance, self.bidirectional = max_distance, bidirectional
+
+    def forward(self, num_queries: int, num_keys: int) -> Float[Tensor, "1 heads query key"]:
+        """The bias for these numbers of tokens; the last query is the last key, as in ``causal_mask``."""
+        device, num_buckets = self.bias.weight.device, self.bias.num_embeddings
+        queries = torch.arange(num_keys - num_queries, num_keys, device=device)
+        distances = torch.arange(num_keys, device=device)[None] - queries[:, None]
+        buckets = relative_buckets(distances, num_buckets, self.max_distance, bidirectional=self.bidirectional)
+        return rearrange(self.bias(buckets), "t s h -> 1 h t s")
