@@ -1,0 +1,34 @@
+"""Checkpoints and the weight maps that carry them into models, bit by bit and back."""
+
+from minitransformer.weights.checkpoint import open_checkpoint, save_checkpoint
+from minitransformer.weights.engine import LoadReport, explain, export_weights, load_weights
+from minitransformer.weights.ops import AddAxis, Op, Same, Split, Then, Transpose
+from minitransformer.weights.rows import Ignore, Legacy, Row, Tied, embedding, fused_qkv, linear, norm
+from minitransformer.weights.skeleton import without_memory
+from minitransformer.weights.table import TableError, WeightMap
+
+__all__ = [
+    "AddAxis",
+    "Ignore",
+    "Legacy",
+    "LoadReport",
+    "Op",
+    "Row",
+    "Same",
+    "Split",
+    "TableError",
+    "Then",
+    "Tied",
+    "Transpose",
+    "WeightMap",
+    "embedding",
+    "explain",
+    "export_weights",
+    "fused_qkv",
+    "linear",
+    "load_weights",
+    "norm",
+    "open_checkpoint",
+    "save_checkpoint",
+    "without_memory",
+]

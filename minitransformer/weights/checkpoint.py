@@ -1,0 +1,204 @@
+"""Checkpoint files: model.safetensors or pytorch_model.bin, whole or in shards; read lazily, written atomically.
+
+A pickle (.bin) is only ever opened by PyTorch's ``weights_only`` loader, which runs no code from the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from minitransformer.errors import CheckpointError, MissingFileError
+from minitransformer.hub import as_folder, check_no_pointer, contents, read_json, resolve_file
+
+FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""Where weights may be, in order of preference."""
+
+
+class SafetensorsFile:
+    """One .safetensors file."""
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        check_no_pointer(path)
+        try:
+            file: Any = safe_open(path, framework="pt")
+        except SafetensorError as error:
+            raise _damaged(path, error) from error
+        self._file = file
+        written_for = (file.metadata() or {}).get("format", "pt")
+        if written_for not in ("pt", "tf", "flax", "mlx"):
+            raise CheckpointError(f"{path} says that its format is {written_for!r}; known: pt, tf, flax, mlx")
+
+    def names(self) -> list[str]:
+        return list(self._file.keys())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._file.get_slice(name).get_shape())
+
+    def read(self, name: str, *, transient: bool = False) -> Tensor:
+        # Tensors are views of the mapped file. One that will be copied is read through a mapping of its own, which
+        # goes away with it: else its pages would count as memory for as long as any tensor of the file lives.
+        file: Any = safe_open(self.where, framework="pt") if transient else self._file
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+
+class PickleFile:
+    """One pytorch_model.bin, read without running anything in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        check_no_pointer(path)
+        try:
+            with open(path, "rb") as file:
+                is_zip = file.read(2) == b"PK"  # the old format cannot be mapped
+            self._tensors: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        except Exception as error:  # a damaged file raises almost anything: KeyError, struct.error, EOFError, ...
+            refused = re.search(r"GLOBAL (\S+)", str(error))
+            if refused is None:
+                raise _damaged(path, error) from error
+            raise CheckpointError(
+                f"{path} holds more than tensors: it wants to use {refused[1]}. It was not opened, because a pickle "
+                "can run any code. Ask its author for a .safetensors file."
+            ) from error
+        if not isinstance(self._tensors, dict):
+            raise CheckpointError(f"{path} holds a {type(self._tensors).__name__}, not a dictionary of tensors")
+        for name, value in self._tensors.items():
+            if not isinstance(value, Tensor):
+                raise CheckpointError(f"{path}: {name!r} is of type {type(value).__name__}, not a tensor")
+
+    def names(self) -> list[str]:
+        return list(self._tensors)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._tensors[name].shape)
+
+    def read(self, name: str, *, transient: bool = False) -> Tensor:
+        tensor: Tensor = self._tensors[name]
+        return tensor
+
+
+class ShardedCheckpoint:
+    """Several files and an index that says which tensor is in which."""
+
+    def __init__(self, index: Path, open_shard: Callable[[str], SafetensorsFile | PickleFile]) -> None:
+        self.where = str(index.parent)
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise CheckpointError(f"{index} has no weight_map that says which tensor is in which file")
+        self._shard_of: dict[str, SafetensorsFile | PickleFile] = {}
+        for file in sorted(set(weight_map.values()), key=str):
+            if not isinstance(file, str) or Path(file).name != file:
+                raise CheckpointError(f"{index} names {file!r} as a shard, which is no name of a file beside it")
+            try:
+                shard = open_shard(file)
+            except MissingFileError as error:
+                raise MissingFileError(f"{index.name} names a shard that is missing: {error}") from error
+            for name in shard.names():  # also those that the index forgets: no tensor is dropped silently
+                if weight_map.get(name, file) == file:
+                    self._shard_of[name] = shard
+        for name, file in weight_map.items():
+            if name not in self._shard_of:
+                raise CheckpointError(f"{index} says that {name} is in {file}, but it is not")
+
+    def names(self) -> list[str]:
+        return list(self._shard_of)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._shard_of[name].shape(name)
+
+    def read(self, name: str, *, transient: bool = False) -> Tensor:
+        return self._shard_of[name].read(name, transient=transient)
+
+
+Checkpoint = SafetensorsFile | PickleFile | ShardedCheckpoint
+
+
+def open_checkpoint(id_or_folder: str | Path, *, revision: str | None = None, token: str | None = None) -> Checkpoint:
+    """The weights of a folder or a model id on the Hub, ready to be read tensor by tensor.
+
+    Raises:
+        MissingFileError: there are no weights, or a shard is missing.
+        CheckpointError: a file is damaged, or is a pickle that wants to run code.
+        HubError: the Hub could not be reached, or refused.
+    """
+
+    def open_file(name: str) -> SafetensorsFile | PickleFile:
+        path = resolve_file(id_or_folder, name, revision=revision, token=token)
+        assert path is not None  # a required file
+        return SafetensorsFile(path) if name.endswith(".safetensors") else PickleFile(path)
+
+    for name in FILES:
+        path = resolve_file(id_or_folder, name, revision=revision, token=token, required=False)
+        if path is not None:
+            return ShardedCheckpoint(path, open_file) if name.endswith(".json") else open_file(name)
+    folder = as_folder(id_or_folder)
+    present = f" It holds: {contents(folder)}." if folder else ""
+    raise MissingFileError(f"{id_or_folder} has no weights; looked for {', '.join(FILES)}.{present}")
+
+
+def save_checkpoint(tensors: Mapping[str, Tensor], folder: str | Path, *, max_shard_size: int | None = None) -> None:
+    """Write tensors as model.safetensors, or as shards with an index; each file appears whole or not at all.
+
+    Args:
+        tensors: name -> tensor.
+        folder: an existing folder; .safetensors files of an earlier save that would be read instead are removed.
+        max_shard_size: bytes in one file, unless a single tensor is larger.
+    """
+    folder = Path(folder)
+    shards = _shards(tensors, max_shard_size)
+    if len(shards) == 1:
+        names = ["model.safetensors"]
+    else:
+        names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+    parts = [folder / f"{name}.part" for name in names]
+    index = folder / "model.safetensors.index.json"
+    try:
+        for shard, part in zip(shards, parts, strict=True):
+            contiguous = {name: tensor.contiguous() for name, tensor in shard.items()}
+            save_file(contiguous, part, metadata={"format": "pt"})
+        if len(shards) > 1:
+            total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+            weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+            text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2)
+            parts.append(index.with_name(f"{index.name}.part"))
+            parts[-1].write_text(text + "\n", encoding="utf-8")
+            names.append(index.name)
+        for name, part in zip(names, parts, strict=True):
+            os.replace(part, folder / name)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+    for old in [folder / "model.safetensors", index, *folder.glob("model-*-of-*.safetensors")]:
+        if old.name not in names:
+            old.unlink(missing_ok=True)
+
+
+def _shards(tensors: Mapping[str, Tensor], max_size: int | None) -> list[dict[str, Tensor]]:
+    shards: list[dict[str, Tensor]] = [{}]
+    filled = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if max_size is not None and shards[-1] and filled + size > max_size:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor
+        filled += size
+    return shards
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return CheckpointError(
+        f"{path} ({path.stat().st_size} bytes) is damaged or cut off ({reason}). Fetch or copy it again."
+    )

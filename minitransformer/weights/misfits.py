@@ -1,0 +1,112 @@
+"""One report of everything in which a file and a model disagree, with what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from minitransformer.errors import CheckpointError
+
+Shape = tuple[int, ...]
+
+LINES = 12
+"""Of each kind; layers that lack the same share a line."""
+
+
+class Misfits:
+    """Collects misfits, to raise them together. Names are those of the file.
+
+    Attributes:
+        missing: name -> the shape that the model wants.
+        unexpected: name -> the shape in the file.
+        misshaped: name -> the shape in the file, and the one that the model wants.
+        backbone_is_missing: whether more is missing than a head.
+        nothing_fits: whether no name at all was recognised.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.missing: dict[str, Shape] = {}
+        self.unexpected: dict[str, Shape] = {}
+        self.misshaped: dict[str, tuple[Shape, Shape]] = {}
+        self.backbone_is_missing = False
+        self.nothing_fits = False
+
+    def raise_if_any(self) -> None:
+        """Raise the report, if there is anything to report.
+
+        Raises:
+            CheckpointError: there is.
+        """
+        missing = {name: f"{shape}" for name, shape in self.missing.items()}
+        unexpected = {name: f"{shape}" for name, shape in self.unexpected.items()}
+        misshaped = {name: f"is {found}, should be {wanted}" for name, (found, wanted) in self.misshaped.items()}
+        if not (missing or unexpected or misshaped):
+            return
+        parts = [f"the weights in {self.where} do not fit the model."]
+        parts += _section("missing", missing, near=unexpected)
+        parts += _section("unexpected", unexpected, near=missing)
+        parts += _section("of another shape than the config asks for", misshaped, near={})
+        raise CheckpointError("\n".join(parts + self._remedy()))
+
+    def _remedy(self) -> list[str]:
+        if self.nothing_fits and self.unexpected:
+            return ["No name fits: the file belongs to another architecture than config.json says."]
+        if self.missing and not self.backbone_is_missing and not self.unexpected and not self.misshaped:
+            return [
+                "The checkpoint has no such head. Choose the class that it was trained for, or pass "
+                "allow_missing_head=True to start the head from random weights and train it."
+            ]
+        if self.missing and not self.unexpected and not self.misshaped:
+            return [
+                "The file holds only a part of this model. Choose the class that it was trained for, and the "
+                "config.json that came with it."
+            ]
+        return ["Is this the config.json that came with these weights? Compare its sizes and numbers of layers."]
+
+
+def _section(title: str, entries: Mapping[str, str], near: Mapping[str, str]) -> list[str]:
+    """Title and lines of one kind of misfit, each line with its near miss among ``near``."""
+    if not entries:
+        return []
+    groups = _group(entries)
+    lines = [f"  {len(entries)} {title}:"]
+    for numbers, names in list(groups.values())[:LINES]:
+        name = names[0]
+        shown = name if len(names) == 1 else _NUMBER.sub("{" + _ranges(numbers) + "}", name, count=1)
+        lines.append(f"    {shown}  {entries[name]}{_near_miss(name, entries[name], near)}")
+    rest = sum(len(names) for _, names in list(groups.values())[LINES:])
+    return [*lines, f"    ... and {rest} more"] if rest else lines
+
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+
+
+def _group(entries: Mapping[str, str]) -> dict[tuple[str, str], tuple[list[int], list[str]]]:
+    """Names that differ in their first number only (a layer's) and have the same to say."""
+    groups: dict[tuple[str, str], tuple[list[int], list[str]]] = {}
+    for name, detail in entries.items():
+        number = _NUMBER.search(name)
+        numbers, names = groups.setdefault((_NUMBER.sub("#", name, count=1), detail), ([], []))
+        names.append(name)
+        numbers += [int(number[0])] if number else []
+    return groups
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Numbers in words: 0-3,5."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+
+
+def _near_miss(name: str, shape: str, others: Mapping[str, str]) -> str:
+    """`` (near: ...)``: the name on the other side that is most alike, of the same shape if there is one."""
+    alike = get_close_matches(name, others, n=5, cutoff=0.6)
+    fitting = [other for other in alike if others[other] == shape] or alike
+    return f"  (near: {fitting[0]}  {others[fitting[0]]})" if fitting else ""

@@ -1,0 +1,235 @@
+"""The weight map of an architecture, and its meeting with a model: which rows are in force, and what is tied.
+
+A map is data, read in both directions. Its rows speak of the *backbone* (the model without a head) and of *heads*::
+
+    WEIGHTS = WeightMap(
+        prefix="bert",
+        backbone=[embedding("embeddings.word_embeddings", "embeddings.word"), ...],
+        heads=[linear("qa_outputs", "qa_outputs"), ...],
+        tied=[Tied("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight")],
+    )
+
+A model with a head keeps its backbone under the attribute ``prefix``, and files of such models begin the backbone's
+names with it; a model without a head, and its files, do without. A row is in force iff the model has its parameter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from minitransformer.errors import MinitransformerError
+from minitransformer.weights.ops import Op
+from minitransformer.weights.rows import Ignore, Legacy, Row, Tied
+
+
+class TableError(MinitransformerError):
+    """A weight map that contradicts itself or the model: a mistake in the library, not in a file."""
+
+
+class WeightMap:
+    """The table of one architecture.
+
+    Args:
+        prefix: the attribute under which models with a head keep the backbone.
+        backbone: rows of the backbone; lists of rows may stand where a row may.
+        heads: rows of all heads, with full names.
+        tied: names of one tensor; the backbone's with the prefix.
+        ignore: tensors of files that have no use; the backbone's with the prefix.
+        legacy: ends of names in old files.
+        file_prefix: how names of the backbone begin in files of models with a head, if not with ``prefix``.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        *,
+        backbone: Sequence[Row | Sequence[Row]],
+        heads: Sequence[Row | Sequence[Row]] = (),
+        tied: Sequence[Tied] = (),
+        ignore: Sequence[Ignore] = (),
+        legacy: Sequence[Legacy] = (),
+        file_prefix: str | None = None,
+    ) -> None:
+        self.prefix = prefix
+        self.file_prefix = prefix + "." if file_prefix is None else file_prefix
+        self.backbone, self.heads = list(_flat(backbone)), list(_flat(heads))
+        self.tied, self.ignore, self.legacy = list(tied), list(ignore), list(legacy)
+        seen: set[tuple[str, tuple[str, ...]]] = set()
+        for row in self.rows(has_head=True):
+            if (row.hf, row.our_names) in seen:
+                raise TableError(f"the row {row.hf} stands twice in the table")
+            seen.add((row.hf, row.our_names))
+
+    def rows(self, *, has_head: bool) -> list[Row]:
+        """All rows with full names: in the file as in a file with a head, on our side as the model has them."""
+        inside = f"{self.prefix}." if has_head else ""
+        backbone = [
+            Row(self.file_prefix + row.hf, tuple(inside + name for name in row.our_names), row.op)
+            for row in self.backbone
+        ]
+        return backbone + self.heads
+
+    def bind(self, model: nn.Module) -> BoundMap:
+        """The rows that are in force for ``model``.
+
+        Raises:
+            TableError: a parameter of the model has no row, or two that are not tied.
+        """
+        return BoundMap(self, model)
+
+
+@dataclass(frozen=True)
+class BoundRow:
+    """A row with its numbers filled in, and the shape that its tensor has in a file."""
+
+    hf: str
+    ours: tuple[str, ...]
+    op: Op
+    shape: tuple[int, ...]
+
+
+class BoundMap:
+    """A weight map and a model.
+
+    Attributes:
+        has_head: whether the model has one; its own files then carry the prefix.
+        rows: one for each tensor that we write, of tied names the first.
+        aliases: name that we write -> the other names of the same tensor, in files.
+        copies: those aliases that are written too, beside the first name.
+        other_heads: those aliases that belong to a head which this model lacks. A file of an untied model holds
+            something else there, so they count only where no other name of the tensor is present.
+        idle: names (with placeholders) that are not in force: other heads, or parts that this model lacks.
+    """
+
+    def __init__(self, table: WeightMap, model: nn.Module) -> None:
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        self.table = table
+        self.has_head = any(name.startswith(table.prefix + ".") for name in parameters)
+        self.idle: list[str] = []
+        in_force: dict[str, BoundRow] = {}
+        for row in table.rows(has_head=self.has_head):
+            bound = _instances(row, parameters)
+            for instance in bound:
+                if instance.hf in in_force:
+                    raise TableError(f"two rows in force for {type(model).__name__} read {instance.hf}")
+                in_force[instance.hf] = instance
+            if not bound:
+                self.idle.append(row.hf)
+        self.aliases: dict[str, list[str]] = {}
+        self.copies: dict[str, list[str]] = {}
+        self.other_heads: set[str] = set()
+        self.rows = self._without_tied(in_force, parameters)
+        self._check_complete(parameters)
+
+    def file_name(self, hf: str) -> str:
+        """The name in a file of this model itself: without a head, the backbone's names have no prefix."""
+        return hf if self.has_head else hf.removeprefix(self.table.file_prefix)
+
+    def _without_tied(self, rows: dict[str, BoundRow], parameters: dict[str, nn.Parameter]) -> list[BoundRow]:
+        """Fill ``aliases`` and ``other_heads``; give back the rows that are no alias of another."""
+        dropped: set[str] = set()
+
+        def target(hf: str) -> list[int]:
+            return [id(parameters[name]) for name in rows[hf].ours]
+
+        for tied in self.table.tied:
+            sets = _tied_sets(tied, rows)
+            if not sets:
+                self.idle += tied.names
+            for first, others in sets.items():
+                same = [name for name in others if name in rows and target(name) == target(first)]
+                if tied.everywhere:
+                    self.copies.setdefault(first, []).extend(same)
+                else:
+                    same += [name for name in others if name not in rows and name not in dropped]
+                self.aliases.setdefault(first, []).extend(same)
+                self.other_heads.update(name for name in same if others[name] in self.idle)
+                dropped.update(same)
+        for first in [name for name in self.aliases if name in dropped]:  # its set is part of a later one
+            chosen = next(name for name, others in self.aliases.items() if first in others)
+            more = self.aliases.pop(first)
+            self.aliases[chosen] += [name for name in more if name not in self.aliases[chosen]]
+        kept = [row for row in rows.values() if row.hf not in dropped]
+        filled: dict[int, str] = {}
+        for row in kept:
+            for parameter in target(row.hf):
+                if parameter in filled:
+                    raise TableError(f"{filled[parameter]} and {row.hf} fill one parameter, but no Tied names them")
+                filled[parameter] = row.hf
+        return kept
+
+    def _check_complete(self, parameters: dict[str, nn.Parameter]) -> None:
+        filled = {id(parameters[name]) for row in self.rows for name in row.ours}
+        orphans = [name for name, parameter in parameters.items() if id(parameter) not in filled]
+        if orphans:
+            raise TableError(f"no row of the weight map gives {', '.join(orphans[:5])}")
+
+
+def template(pattern: str) -> re.Pattern[str]:
+    """A regular expression for a name with ``{i}`` and ``{j}``."""
+    parts = re.split(r"\{([a-z])\}", pattern)
+    text, seen = "", set()
+    for index, part in enumerate(parts):
+        if index % 2 == 0:
+            text += re.escape(part)
+        else:
+            text += f"(?P={part})" if part in seen else rf"(?P<{part}>\d+)"
+            seen.add(part)
+    return re.compile(text)
+
+
+def _tied_sets(tied: Tied, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The first of the tied names that is among ``names``, and the others with the pattern that each comes from.
+
+    Several such sets, if the first name has placeholders; none, if it is not there.
+    """
+    for chosen in tied.names:
+        sets: dict[str, dict[str, str]] = {}
+        for first in names:
+            match = template(chosen).fullmatch(first)
+            if match:
+                others = sets.setdefault(first, {})
+                for pattern in tied.names:
+                    filled = re.sub(r"\{([a-z])\}", lambda m: match.groupdict().get(m[1], m[0]), pattern)  # noqa: B023
+                    if pattern != chosen and "{" not in filled:
+                        others[filled] = pattern
+                    elif pattern != chosen:
+                        others.update({name: pattern for name in names if template(filled).fullmatch(name)})
+        if sets:
+            return sets
+    return {}
+
+
+def _instances(row: Row, parameters: dict[str, nn.Parameter]) -> list[BoundRow]:
+    pattern = template(row.our_names[0])
+    result = []
+    for name in parameters:
+        match = pattern.fullmatch(name)
+        if match:
+            numbers = match.groupdict()
+            ours = tuple(our_name.format(**numbers) for our_name in row.our_names)
+            absent = [our_name for our_name in ours if our_name not in parameters]
+            if absent:
+                raise TableError(f"the row {row.hf} wants {absent[0]}, which the model lacks")
+            result.append(BoundRow(row.hf.format(**numbers), ours, row.op, _file_shape(row, ours, parameters)))
+    return result
+
+
+def _file_shape(row: Row, ours: tuple[str, ...], parameters: dict[str, nn.Parameter]) -> tuple[int, ...]:
+    shapes = [tuple(parameters[name].shape) for name in ours]
+    try:
+        return row.op.file_shape(shapes)
+    except ValueError as error:
+        raise TableError(f"{row.op} cannot give {', '.join(ours)}, of shapes {shapes}") from error
+
+
+def _flat(rows: Iterable[Row | Sequence[Row]]) -> Iterable[Row]:
+    for row in rows:
+        if isinstance(row, Row):
+            yield row
+        else:
+            yield from row

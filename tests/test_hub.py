@@ -1,0 +1,275 @@
+"""Where files come from: a folder, or the Hub, which a server on this machine stands in for.
+
+What is said to the Hub runs in a process of its own, because huggingface_hub reads its environment (HF_HOME,
+HF_ENDPOINT, HF_HUB_OFFLINE) when it is imported. These tests need nothing but huggingface_hub, 0.x or 1.x.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_server import FakeHub, Repository
+
+import minitransformer
+from minitransformer.errors import CheckpointError, MissingFileError
+from minitransformer.hub import read_json, resolve_file
+
+ROOT = Path(minitransformer.__file__).parents[1]
+
+ASK = """
+import json, sys, time
+from minitransformer.hub import resolve_file
+time.sleep = lambda seconds: None  # before it tries again
+for call in json.loads(sys.argv[1]):
+    try:
+        path = resolve_file(**call)
+        print(json.dumps({"path": path and str(path)}))
+    except Exception as error:
+        print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+assert "torch" not in sys.modules
+"""
+
+WEIGHTS = bytes(range(256)) * 400
+
+
+@dataclass
+class Client:
+    """A user with a home of his own, who asks for files of the Hub."""
+
+    hub: FakeHub
+    home: Path
+
+    def ask(self, *calls: dict[str, Any], **environment: str) -> list[dict[str, Any]]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+        settings = {"HF_HOME": str(self.home), "HF_ENDPOINT": self.hub.url, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        command = [sys.executable, "-c", ASK, json.dumps(calls)]
+        done = subprocess.run(
+            command, cwd=ROOT, env=clean | settings | environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def files(self) -> list[str]:
+        """Names of the files in the cache that look whole."""
+        return sorted(path.name for path in self.home.glob("hub/models--*/snapshots/*/*"))
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    main = {"config.json": b'{"model_type": "bert"}', "model.safetensors": WEIGHTS}
+    repositories = {
+        "tiny-bert": Repository({"main": main, "v1": {"config.json": b'{"model_type": "gpt2"}'}}),
+        "ann/diary": Repository({"main": main}, token="hf_secret"),
+        "ann/gated": Repository({"main": main}, token="hf_secret", gated=True),
+    }
+    with FakeHub(repositories).serve() as hub:
+        yield Client(hub, tmp_path / "home")
+
+
+def call(repo: str, filename: str = "config.json", **options: Any) -> dict[str, Any]:
+    return {"id_or_folder": repo, "filename": filename, **options}
+
+
+# ---------------------------------------------------------------------------------------------------------- the Hub
+
+
+def test_download_then_offline(client: Client) -> None:
+    both = (call("tiny-bert"), call("tiny-bert", "model.safetensors"))
+    config, weights = client.ask(*both)
+    assert Path(config["path"]).read_bytes() == b'{"model_type": "bert"}'
+    assert Path(weights["path"]).read_bytes() == WEIGHTS
+    asked = len(client.hub.requests)
+    assert client.ask(*both, HF_HUB_OFFLINE="1") == [config, weights]
+    assert len(client.hub.requests) == asked
+    client.hub.down = True
+    assert client.ask(*both) == [config, weights]
+
+
+def test_offline_without_cache(client: Client) -> None:
+    required, optional = client.ask(call("tiny-bert"), call("tiny-bert", required=False), HF_HUB_OFFLINE="1")
+    assert required == optional  # nobody knows whether the file exists
+    assert required["error"] == "HubError"
+    assert "config.json of tiny-bert is not in the cache" in required["message"]
+    assert "HF_HUB_OFFLINE forbids" in required["message"]
+    assert not client.hub.requests
+
+
+def test_missing_file(client: Client) -> None:
+    required, optional = client.ask(call("tiny-bert", "merges.txt"), call("tiny-bert", "merges.txt", required=False))
+    assert required == {"error": "MissingFileError", "message": "tiny-bert on the Hub has no merges.txt"}
+    assert optional == {"path": None}
+
+
+def test_optional_file_offline(client: Client) -> None:
+    """Known to be missing, or: HF_HUB_OFFLINE says that the cache is all there is."""
+    client.ask(call("tiny-bert"), call("tiny-bert", "merges.txt", required=False))
+    known, unknown = (call("tiny-bert", name, required=False) for name in ("merges.txt", "vocab.txt"))
+    assert client.ask(known, unknown, HF_HUB_OFFLINE="1") == [{"path": None}] * 2
+    client.hub.down = True
+    answers = client.ask(known, unknown)
+    assert answers[0] == {"path": None}
+    assert answers[1]["error"] == "HubError" and "does not answer" in answers[1]["message"]
+
+
+def test_hub_is_down(client: Client) -> None:
+    client.hub.down = True
+    for answer in client.ask(call("tiny-bert")) + client.ask(call("tiny-bert"), HF_ENDPOINT="http://127.0.0.1:9"):
+        assert answer["error"] == "HubError"
+        assert "give a folder that holds the files" in answer["message"]
+        assert "does not answer" in answer["message"] and "HF_HUB_OFFLINE=1" in answer["message"]
+
+
+def test_revision(client: Client) -> None:
+    commit = client.hub.repositories["tiny-bert"].commit("v1")
+    main, branch, by_commit, absent = client.ask(
+        *(call("tiny-bert", revision=revision) for revision in (None, "v1", commit, "v2"))
+    )
+    assert json.loads(Path(main["path"]).read_text()) == {"model_type": "bert"}
+    assert json.loads(Path(branch["path"]).read_text()) == {"model_type": "gpt2"}
+    assert branch == by_commit
+    assert absent["error"] == "HubError" and "tiny-bert on the Hub has no revision 'v2'" in absent["message"]
+
+
+def test_unknown_repository(client: Client) -> None:
+    (answer,) = client.ask(call("tiny-brt"))
+    assert answer["error"] == "HubError"
+    assert "tiny-brt is neither a folder here nor a model on the Hub" in answer["message"]
+    assert "token=" in answer["message"]
+
+
+def test_token(client: Client) -> None:
+    without, wrong, rubbish, right = client.ask(
+        *(call("ann/diary", token=token) for token in (None, "hf_other", "rubbish", "hf_secret"))
+    )
+    assert without["error"] == wrong["error"] == rubbish["error"] == "HubError"
+    assert "pass token= or set HF_TOKEN" in without["message"]
+    assert "the token that was used may not see it" in wrong["message"]
+    assert "the Hub refuses config.json of ann/diary: check token= or HF_TOKEN" in rubbish["message"]
+    assert "hf_" not in "".join(answer["message"] for answer in (without, wrong, rubbish)).replace("hf_hub", "")
+    assert Path(right["path"]).name == "config.json"
+
+
+def test_token_of_the_environment(client: Client) -> None:
+    (answer,) = client.ask(call("ann/diary"), HF_TOKEN="hf_secret")
+    assert Path(answer["path"]).name == "config.json"
+
+
+def test_gated_repository(client: Client) -> None:
+    for answer in client.ask(call("ann/gated"), call("ann/gated", token="hf_other")):
+        assert answer["error"] == "HubError" and "accept its terms on its page" in answer["message"]
+
+
+def test_broken_download_is_never_taken_for_the_file(client: Client) -> None:
+    """The connection breaks in the middle: huggingface_hub 1.x goes on by itself, with 0.x the next call does."""
+    client.hub.broken["model.safetensors"] = 1
+    first, second = client.ask(*[call("tiny-bert", "model.safetensors")] * 2)
+    if "error" in first:
+        assert first["error"] == "HubError"
+        assert "model.safetensors of tiny-bert could not be fetched whole" in first["message"]
+        assert "Try again" in first["message"]
+    assert Path(second["path"]).read_bytes() == WEIGHTS
+
+
+def test_download_that_breaks_for_good(client: Client) -> None:
+    client.hub.broken["config.json"] = 1000
+    (answer,) = client.ask(call("tiny-bert"))
+    assert answer["error"] == "HubError" and "could not be fetched whole" in answer["message"]
+    assert client.files() == []
+
+
+# ---------------------------------------------------------------------------------------------------------- folders
+
+
+def test_a_folder_never_touches_the_network(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    there, absent, optional = client.ask(
+        call(str(tmp_path)), call(str(tmp_path), "vocab.txt"), call(str(tmp_path), "vocab.txt", required=False)
+    )
+    assert there == {"path": str(tmp_path / "config.json")}
+    assert absent["error"] == "MissingFileError"
+    assert absent["message"] == f"the folder {tmp_path} has no vocab.txt. It holds: config.json."
+    assert optional == {"path": None}
+    assert not client.hub.requests
+
+
+def test_a_folder_wins_over_a_model_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-bert").mkdir()
+    (tmp_path / "tiny-bert" / "config.json").write_text("{}")
+    assert resolve_file("tiny-bert", "config.json") == Path("tiny-bert/config.json")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/no/such",
+        "./no",
+        "../no",
+        "~/no/such",
+        "~nobody_of_that_name/x",
+        "a/b/c",
+        "a\\b",
+        "no/",
+        "a b",
+        "a--b",
+        "x" * 5000,
+        "a\0b",
+    ],
+)
+def test_what_looks_like_a_path_is_never_looked_up(name: str) -> None:
+    with pytest.raises(MissingFileError, match="neither a folder that exists nor a model id"):
+        resolve_file(name, "config.json", required=False)
+    with pytest.raises(MissingFileError, match="neither a folder"):
+        resolve_file(Path("owner/model"), "config.json")
+
+
+def test_names_that_name_nothing(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="is empty"):
+        resolve_file("", "config.json")
+    with pytest.raises(TypeError, match="should be str or Path, not NoneType"):
+        resolve_file(None, "config.json")  # type: ignore[arg-type]
+    file = tmp_path / "model.safetensors"
+    file.touch()
+    with pytest.raises(MissingFileError, match="is a file; give the folder"):
+        resolve_file(file, "config.json")
+
+
+def test_a_crowded_folder_is_not_listed_whole(tmp_path: Path) -> None:
+    for i in range(100):
+        (tmp_path / f"checkpoint-{i:03d}").mkdir()
+    with pytest.raises(MissingFileError, match=r"checkpoint-019 and 80 more\.$"):
+        resolve_file(tmp_path, "config.json")
+
+
+# ------------------------------------------------------------------------------------------------------------- JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"a": 1,\n "b": }', r"config.json is not valid JSON: .*line 2 column 7"),
+        (b"", "not valid JSON"),
+        (b"\xff\xfe{", "not valid JSON"),
+        (b"[1]", "should hold a JSON object, not list"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git-lfs pointer.*git lfs pull"),
+    ],
+)
+def test_damaged_json(tmp_path: Path, text: bytes, message: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(text)
+    with pytest.raises(CheckpointError, match=message):
+        read_json(path)
+
+
+def test_json(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"ü": [1, null]}', encoding="utf-8")
+    assert read_json(path) == {"ü": [1, None]}
