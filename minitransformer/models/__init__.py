@@ -1,0 +1,1 @@
+"""The architectures, one file each. ``auto`` finds the one that a checkpoint needs."""

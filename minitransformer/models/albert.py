@@ -1,0 +1,301 @@
+"""ALBERT: BERT with few parameters, used again and again (https://arxiv.org/abs/1909.11942).
+
+    embeddings = project(norm(word + token type + position)): narrow tables, widened afterwards
+    encoder    = post-norm blocks: self-attention over the whole text, feed-forward with gelu_new; one block (or a
+                 few, in groups) is applied ``num_layers`` times
+    heads      = on the first token's vector (pooler) or on every token's; sentence order in pretraining
+
+Reference: transformers 4.57 ``models/albert/modeling_albert.py``.
+
+Traps:
+    * Every group has ``inner_group_num`` blocks, and *each* layer runs through all of its group's. There is one hidden
+      state for a layer, but one attention map for a block. Transformers fails for a group with more blocks than layers.
+    * The first hidden state is what the projection gives; tables and the masked LM head are ``embedding_size`` wide.
+    * Published versions differ in activation (v1 gelu, v2 gelu_new): the config says which.
+    * Sentence order: label 0 says that the two texts are in order.
+    * In training transformers drops nothing behind the feed-forward network. The published configs drop nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from minitransformer.config import ModelConfig, key
+from minitransformer.errors import ConfigError
+from minitransformer.layers import (
+    Embeddings,
+    FeedForward,
+    LearnedPositions,
+    Linear,
+    MultiHeadAttention,
+    PostNormBlock,
+    Stack,
+    Tap,
+    activation,
+    padding_mask,
+    token_positions,
+)
+from minitransformer.models import heads
+from minitransformer.models.base import Architecture, PretrainedModel
+from minitransformer.models.heads import Logits, MaskedLMHead, Pooler
+from minitransformer.models.losses import classification_loss, token_loss
+from minitransformer.models.outputs import BaseOutput, PreTrainingOutput
+from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
+
+Ids = Int[Tensor, "batch token"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlbertConfig(ModelConfig):
+    """config.json of ALBERT."""
+
+    model_type: ClassVar[str] = "albert"
+    REQUIRES = {"position_embedding_type": ("absolute",)}
+    IGNORES = {
+        "down_scale_factor": "transformers ignores it",
+        "gap_size": "transformers ignores it",
+        "layers_to_keep": "transformers ignores it",
+        "net_structure_type": "transformers ignores it",
+        "num_memory_blocks": "transformers ignores it",
+    }
+
+    vocab_size: int = 30000
+    embedding_size: int = 128
+    hidden_size: int = 4096
+    num_layers: int = key("num_hidden_layers", 12)
+    num_groups: int = key("num_hidden_groups", 1)
+    num_blocks: int = key("inner_group_num", 1)
+    num_heads: int = key("num_attention_heads", 64)
+    intermediate_size: int = 16384
+    activation: str = key("hidden_act", "gelu_new")
+    dropout: float = key("hidden_dropout_prob", 0.0)
+    attention_dropout: float = key("attention_probs_dropout_prob", 0.0)
+    classifier_dropout: float | None = key("classifier_dropout_prob", 0.1)
+    num_positions: int = key("max_position_embeddings", 512)
+    type_vocab_size: int = 2
+    norm_eps: float = key("layer_norm_eps", 1e-12)
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 2
+    eos_token_id: int | list[int] | None = 3
+
+    @property
+    def head_dropout(self) -> float:
+        """Dropout before a classifier."""
+        return self.dropout if self.classifier_dropout is None else self.classifier_dropout
+
+    def check(self) -> None:
+        """Raise a ConfigError if a group would have no block, or no layer."""
+        super().check()
+        if not 1 <= self.num_groups <= self.num_layers:
+            raise ConfigError(f"num_hidden_groups must be 1 to num_hidden_layers {self.num_layers}: {self.num_groups}")
+        if self.num_blocks < 1:
+            raise ConfigError(f"inner_group_num must be at least 1, not {self.num_blocks}")
+
+
+GROUP, BLOCK = "encoder.albert_layer_groups.{i}.albert_layers.{j}", "encoder.groups.{i}.blocks.{j}"
+
+WEIGHTS = WeightMap(
+    prefix="albert",
+    backbone=[
+        embedding("embeddings.word_embeddings", "embeddings.word"),
+        embedding("embeddings.position_embeddings", "embeddings.position"),
+        embedding("embeddings.token_type_embeddings", "embeddings.token_type"),
+        norm("embeddings.LayerNorm", "embeddings.norm"),
+        linear("encoder.embedding_hidden_mapping_in", "embeddings_project"),
+        linear(f"{GROUP}.attention.query", f"{BLOCK}.attn.query"),
+        linear(f"{GROUP}.attention.key", f"{BLOCK}.attn.key"),
+        linear(f"{GROUP}.attention.value", f"{BLOCK}.attn.value"),
+        linear(f"{GROUP}.attention.dense", f"{BLOCK}.attn.output"),
+        norm(f"{GROUP}.attention.LayerNorm", f"{BLOCK}.attn_norm"),
+        linear(f"{GROUP}.ffn", f"{BLOCK}.ffn.up"),
+        linear(f"{GROUP}.ffn_output", f"{BLOCK}.ffn.down"),
+        norm(f"{GROUP}.full_layer_layer_norm", f"{BLOCK}.ffn_norm"),
+        linear("pooler", "pooler.dense"),
+    ],
+    heads=[
+        linear("predictions.dense", "mlm_head.dense"),
+        norm("predictions.LayerNorm", "mlm_head.norm"),
+        Row("predictions.decoder.weight", "mlm_head.decoder.weight"),
+        Row("predictions.bias", "mlm_head.decoder.bias"),
+        linear("sop_classifier.classifier", "sop_head"),
+        linear("classifier", "classifier"),
+        linear("qa_outputs", "qa_outputs"),
+    ],
+    tied=[
+        Tied("albert.embeddings.word_embeddings.weight", "predictions.decoder.weight"),
+        Tied("predictions.bias", "predictions.decoder.bias"),
+    ],
+    ignore=[Ignore("albert.embeddings.position_ids", why="the numbers 0, 1, 2, ...")],
+)
+
+
+class AlbertPretrained(PretrainedModel):
+    """What ALBERT's models share."""
+
+    CONFIG = AlbertConfig
+    WEIGHTS = WEIGHTS
+    INTERMEDIATES = {
+        "hidden_states": ("encoder.groups.*.blocks.0.input", "encoder.output"),
+        "attentions": ("encoder.groups.*.blocks.*.attn.pattern",),
+    }
+    OPTIONAL_PARTS = ("pooler",)
+    config: AlbertConfig
+
+
+class SharedStack(nn.Module):
+    """Few blocks for many layers: neighbouring layers share a group of blocks.
+
+    Args:
+        groups: the blocks of each group.
+        num_layers: how many layers there are, each of them a pass through one group.
+    """
+
+    def __init__(self, groups: Iterable[Stack], num_layers: int) -> None:
+        super().__init__()
+        self.groups = nn.ModuleList(groups)
+        self.num_layers = num_layers
+        self.output = Tap("batch token hidden_size")
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token hidden_size"],
+        mask: Bool[Tensor, "#batch #heads #query #key"] | None = None,
+    ) -> Float[Tensor, "batch token hidden_size"]:
+        """Send ``x`` through all layers."""
+        layers_per_group = self.num_layers / len(self.groups)  # not always a whole number
+        for layer in range(self.num_layers):
+            x = self.groups[int(layer / layers_per_group)](x, mask)
+        return self.output(x)
+
+
+class AlbertModel(AlbertPretrained):
+    """The encoder; with a pooler, one vector for the whole text."""
+
+    def __init__(self, config: AlbertConfig, *, add_pooling_layer: bool = True) -> None:
+        super().__init__(config)
+        D, E = config.hidden_size, config.embedding_size
+
+        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
+
+        def make_block() -> nn.Module:
+            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
+            ffn = FeedForward(D, config.intermediate_size, activation(config.activation))
+            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
+
+        self.embeddings = Embeddings(
+            word=nn.Embedding(config.vocab_size, E, padding_idx=config.pad_token_id),
+            token_type=nn.Embedding(config.type_vocab_size, E),
+            position=LearnedPositions(config.num_positions, E),
+            norm=nn.LayerNorm(E, eps=config.norm_eps),
+            dropout=config.dropout,
+        )
+        self.embeddings_project = Linear(E, D)
+        groups = (Stack(make_block() for _ in range(config.num_blocks)) for _ in range(config.num_groups))
+        self.encoder = SharedStack(groups, config.num_layers)
+        self.pooler = Pooler(D) if add_pooling_layer else None
+
+    def forward(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+    ) -> BaseOutput:
+        """Encode texts; the attention mask is 0 at padding, token types are 0 and 1 for the two texts of a pair."""
+        if token_type_ids is None:
+            token_type_ids = torch.zeros_like(input_ids)
+        if position_ids is None:
+            position_ids = token_positions(input_ids.shape[1], device=input_ids.device)
+        x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, E)
+        x = self.embeddings_project(x)  # (B, T, D)
+        x = self.encoder(x, mask=padding_mask(attention_mask))
+        return BaseOutput(last_hidden_state=x, pooler_output=None if self.pooler is None else self.pooler(x))
+
+
+def masked_lm_head(config: AlbertConfig, word: nn.Embedding) -> MaskedLMHead:
+    """From the encoder's width down to the tables', and compare with every word."""
+    last_norm = nn.LayerNorm(config.embedding_size, eps=config.norm_eps)
+    act = activation(config.activation)
+    return MaskedLMHead(config.hidden_size, word, act, last_norm, tied=config.tie_word_embeddings)
+
+
+class AlbertForPreTraining(AlbertPretrained):
+    """Both tasks of pretraining: guess the words under ``[MASK]``, and tell whether two texts are in order."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__(config)
+        self.albert = AlbertModel(config)
+        self.mlm_head = masked_lm_head(config, self.albert.embeddings.word)
+        self.sop_head = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+
+    def forward(
+        self,
+        *inputs: Any,
+        labels: Int[Tensor, "batch token"] | None = None,
+        sentence_order_label: Int[Tensor, " batch"] | None = None,
+        **named: Any,
+    ) -> PreTrainingOutput:
+        """Score words and order; the loss wants both kinds of labels. Order: 0 as written, 1 swapped."""
+        output = self.albert(*inputs, **named)
+        prediction_logits = self.mlm_head(output.last_hidden_state)
+        sop_logits = self.sop_head(output.pooler_output)
+        words = token_loss(prediction_logits, labels)
+        order = classification_loss(sop_logits, sentence_order_label, "single_label_classification")
+        loss = None if words is None or order is None else words + order
+        return PreTrainingOutput(loss, prediction_logits, sop_logits)
+
+
+class AlbertForMaskedLM(heads.MaskedLM, AlbertPretrained):
+    """Guess the words under ``[MASK]``."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__(config)
+        self.albert = AlbertModel(config, add_pooling_layer=False)
+        self.mlm_head = masked_lm_head(config, self.albert.embeddings.word)
+
+
+class AlbertForSequenceClassification(heads.SequenceClassification, AlbertPretrained):
+    """One prediction for a text or a pair of texts, from the pooled vector."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__(config)
+        self.albert = AlbertModel(config)
+        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+
+
+class AlbertForTokenClassification(heads.TokenClassification, AlbertPretrained):
+    """A label for every token."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__(config)
+        self.albert = AlbertModel(config, add_pooling_layer=False)
+        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+
+
+class AlbertForQuestionAnswering(heads.QuestionAnswering, AlbertPretrained):
+    """Where in the second text the answer to the first one starts and ends."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__(config)
+        self.albert = AlbertModel(config, add_pooling_layer=False)
+        self.qa_outputs = Logits(config.hidden_size, 2)
+
+
+ARCHITECTURE = Architecture(
+    AlbertConfig,
+    {
+        "Model": AlbertModel,
+        "ForPreTraining": AlbertForPreTraining,
+        "ForMaskedLM": AlbertForMaskedLM,
+        "ForSequenceClassification": AlbertForSequenceClassification,
+        "ForTokenClassification": AlbertForTokenClassification,
+        "ForQuestionAnswering": AlbertForQuestionAnswering,
+    },
+)

@@ -1,0 +1,218 @@
+"""BERT: a bidirectional encoder, pretrained by guessing hidden words (https://arxiv.org/abs/1810.04805).
+
+    embeddings = norm(word + token type + position)
+    encoder    = post-norm blocks: self-attention over the whole text, feed-forward with gelu
+    heads      = on the first token's vector (pooler) or on every token's
+
+Reference: transformers 4.57 ``models/bert/modeling_bert.py``.
+
+Traps:
+    * The token type vector is added even when nobody passes token types: type 0 is a vector too.
+    * Only the base model, sequence classification and next sentence prediction have the pooler; other files lack it.
+    * Next sentence prediction: label 0 says "is the next sentence".
+    * Old files call the norms' parameters gamma and beta.
+    * Positions count from the left edge, padding included: pad BERT on the right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from minitransformer.config import ModelConfig, key
+from minitransformer.layers import (
+    Embeddings,
+    FeedForward,
+    LearnedPositions,
+    MultiHeadAttention,
+    PostNormBlock,
+    Stack,
+    activation,
+    padding_mask,
+    token_positions,
+)
+from minitransformer.models import heads
+from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.heads import Logits, MaskedLMHead, Pooler
+from minitransformer.models.outputs import BaseOutput
+from minitransformer.weights import Ignore, Legacy, Row, Tied, WeightMap, embedding, linear, norm
+
+Ids = Int[Tensor, "batch token"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig(ModelConfig):
+    """config.json of BERT."""
+
+    model_type: ClassVar[str] = "bert"
+    REQUIRES = {"position_embedding_type": ("absolute",)}
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_layers: int = key("num_hidden_layers", 12)
+    num_heads: int = key("num_attention_heads", 12)
+    intermediate_size: int = 3072
+    activation: str = key("hidden_act", "gelu")
+    dropout: float = key("hidden_dropout_prob", 0.1)
+    attention_dropout: float = key("attention_probs_dropout_prob", 0.1)
+    classifier_dropout: float | None = None
+    num_positions: int = key("max_position_embeddings", 512)
+    type_vocab_size: int = 2
+    norm_eps: float = key("layer_norm_eps", 1e-12)
+    pad_token_id: int | None = 0
+
+    @property
+    def head_dropout(self) -> float:
+        """Dropout before a classifier."""
+        return self.dropout if self.classifier_dropout is None else self.classifier_dropout
+
+
+WEIGHTS = WeightMap(
+    prefix="bert",
+    backbone=[
+        embedding("embeddings.word_embeddings", "embeddings.word"),
+        embedding("embeddings.position_embeddings", "embeddings.position"),
+        embedding("embeddings.token_type_embeddings", "embeddings.token_type"),
+        norm("embeddings.LayerNorm", "embeddings.norm"),
+        linear("encoder.layer.{i}.attention.self.query", "encoder.blocks.{i}.attn.query"),
+        linear("encoder.layer.{i}.attention.self.key", "encoder.blocks.{i}.attn.key"),
+        linear("encoder.layer.{i}.attention.self.value", "encoder.blocks.{i}.attn.value"),
+        linear("encoder.layer.{i}.attention.output.dense", "encoder.blocks.{i}.attn.output"),
+        norm("encoder.layer.{i}.attention.output.LayerNorm", "encoder.blocks.{i}.attn_norm"),
+        linear("encoder.layer.{i}.intermediate.dense", "encoder.blocks.{i}.ffn.up"),
+        linear("encoder.layer.{i}.output.dense", "encoder.blocks.{i}.ffn.down"),
+        norm("encoder.layer.{i}.output.LayerNorm", "encoder.blocks.{i}.ffn_norm"),
+        linear("pooler.dense", "pooler.dense"),
+    ],
+    heads=[
+        linear("cls.predictions.transform.dense", "mlm_head.dense"),
+        norm("cls.predictions.transform.LayerNorm", "mlm_head.norm"),
+        Row("cls.predictions.decoder.weight", "mlm_head.decoder.weight"),
+        Row("cls.predictions.bias", "mlm_head.decoder.bias"),
+        linear("cls.seq_relationship", "nsp_head"),
+        linear("classifier", "classifier"),
+        linear("qa_outputs", "qa_outputs"),
+    ],
+    tied=[
+        Tied("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"),
+        Tied("cls.predictions.bias", "cls.predictions.decoder.bias"),
+    ],
+    ignore=[Ignore("bert.embeddings.position_ids", why="the numbers 0, 1, 2, ...")],
+    legacy=[Legacy("LayerNorm.gamma", "LayerNorm.weight"), Legacy("LayerNorm.beta", "LayerNorm.bias")],
+)
+
+
+class BertPretrained(PretrainedModel):
+    """What BERT's models share."""
+
+    CONFIG = BertConfig
+    WEIGHTS = WEIGHTS
+    INTERMEDIATES = single_stack("encoder")
+    OPTIONAL_PARTS = ("pooler",)
+    config: BertConfig
+
+
+class BertModel(BertPretrained):
+    """The encoder; with a pooler, one vector for the whole text."""
+
+    def __init__(self, config: BertConfig, *, add_pooling_layer: bool = True) -> None:
+        super().__init__(config)
+        D = config.hidden_size
+
+        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
+
+        def make_block() -> nn.Module:
+            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
+            ffn = FeedForward(D, config.intermediate_size, activation(config.activation))
+            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
+
+        self.embeddings = Embeddings(
+            word=nn.Embedding(config.vocab_size, D, padding_idx=config.pad_token_id),
+            token_type=nn.Embedding(config.type_vocab_size, D),
+            position=LearnedPositions(config.num_positions, D),
+            norm=make_norm(),
+            dropout=config.dropout,
+        )
+        self.encoder = Stack(make_block() for _ in range(config.num_layers))
+        self.pooler = Pooler(D) if add_pooling_layer else None
+
+    def forward(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+    ) -> BaseOutput:
+        """Encode texts; the attention mask is 0 at padding, token types are 0 and 1 for the two texts of a pair."""
+        if token_type_ids is None:
+            token_type_ids = torch.zeros_like(input_ids)
+        if position_ids is None:
+            position_ids = token_positions(input_ids.shape[1], device=input_ids.device)
+        x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, D)
+        x = self.encoder(x, mask=padding_mask(attention_mask))
+        return BaseOutput(last_hidden_state=x, pooler_output=None if self.pooler is None else self.pooler(x))
+
+
+class BertForMaskedLM(heads.MaskedLM, BertPretrained):
+    """Guess the words under ``[MASK]``."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        D, act = config.hidden_size, activation(config.activation)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        word, last_norm = self.bert.embeddings.word, nn.LayerNorm(D, eps=config.norm_eps)
+        self.mlm_head = MaskedLMHead(D, word, act, last_norm, tied=config.tie_word_embeddings)
+
+
+class BertForNextSentencePrediction(heads.NextSentencePrediction, BertPretrained):
+    """Tell whether the second text follows the first."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config)
+        self.nsp_head = Logits(config.hidden_size, 2)
+
+
+class BertForSequenceClassification(heads.SequenceClassification, BertPretrained):
+    """One prediction for a text or a pair of texts, from the pooled vector."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config)
+        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+
+
+class BertForTokenClassification(heads.TokenClassification, BertPretrained):
+    """A label for every token."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+
+
+class BertForQuestionAnswering(heads.QuestionAnswering, BertPretrained):
+    """Where in the second text the answer to the first one starts and ends."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.qa_outputs = Logits(config.hidden_size, 2)
+
+
+ARCHITECTURE = Architecture(
+    BertConfig,
+    {
+        "Model": BertModel,
+        "ForMaskedLM": BertForMaskedLM,
+        "ForNextSentencePrediction": BertForNextSentencePrediction,
+        "ForSequenceClassification": BertForSequenceClassification,
+        "ForTokenClassification": BertForTokenClassification,
+        "ForQuestionAnswering": BertForQuestionAnswering,
+    },
+)

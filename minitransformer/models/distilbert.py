@@ -1,0 +1,207 @@
+"""DistilBERT: half of BERT's layers, taught to answer like BERT (https://arxiv.org/abs/1910.01108).
+
+    embeddings = norm(word + position)
+    encoder    = post-norm blocks: self-attention over the whole text, feed-forward with gelu
+    heads      = on the first token's vector (one more layer, with relu) or on every token's
+
+Reference: transformers 4.57 ``models/distilbert/modeling_distilbert.py``.
+
+Traps:
+    * There are no token types and no pooler; ``forward`` takes neither token types nor positions.
+    * The norms' epsilon is 1e-12 whatever the config says: it has no key for it.
+    * The head of a classifier bends with relu, where BERT's pooler has tanh; its two layers lie side by side in files.
+    * ``sinusoidal_pos_embds`` says how the position table began, with columns interleaved. It is in the file all the
+      same, and is not trained; transformers forgets the latter for a loaded model.
+    * Positions count from the left edge, padding included: pad DistilBERT on the right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from minitransformer.config import ModelConfig, key
+from minitransformer.layers import (
+    Embeddings,
+    FeedForward,
+    LearnedPositions,
+    Linear,
+    MultiHeadAttention,
+    PostNormBlock,
+    Stack,
+    activation,
+    padding_mask,
+    sinusoids,
+    token_positions,
+)
+from minitransformer.models import heads
+from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.heads import Logits, MaskedLMHead
+from minitransformer.models.outputs import BaseOutput
+from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
+
+Ids = Int[Tensor, "batch token"]
+NORM_EPS = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistilBertConfig(ModelConfig):
+    """config.json of DistilBERT."""
+
+    model_type: ClassVar[str] = "distilbert"
+    IGNORES = {"tie_weights_": "transformers ignores it"}
+
+    vocab_size: int = 30522
+    hidden_size: int = key("dim", 768, aliases=("hidden_size",))
+    num_layers: int = key("n_layers", 6, aliases=("num_hidden_layers",))
+    num_heads: int = key("n_heads", 12, aliases=("num_attention_heads",))
+    intermediate_size: int = key("hidden_dim", 3072)
+    activation: str = "gelu"
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    qa_dropout: float = 0.1
+    classifier_dropout: float = key("seq_classif_dropout", 0.2)
+    num_positions: int = key("max_position_embeddings", 512)
+    sinusoidal_positions: bool = key("sinusoidal_pos_embds", False)
+    pad_token_id: int | None = 0
+
+
+WEIGHTS = WeightMap(
+    prefix="distilbert",
+    backbone=[
+        embedding("embeddings.word_embeddings", "embeddings.word"),
+        embedding("embeddings.position_embeddings", "embeddings.position"),
+        norm("embeddings.LayerNorm", "embeddings.norm"),
+        linear("transformer.layer.{i}.attention.q_lin", "encoder.blocks.{i}.attn.query"),
+        linear("transformer.layer.{i}.attention.k_lin", "encoder.blocks.{i}.attn.key"),
+        linear("transformer.layer.{i}.attention.v_lin", "encoder.blocks.{i}.attn.value"),
+        linear("transformer.layer.{i}.attention.out_lin", "encoder.blocks.{i}.attn.output"),
+        norm("transformer.layer.{i}.sa_layer_norm", "encoder.blocks.{i}.attn_norm"),
+        linear("transformer.layer.{i}.ffn.lin1", "encoder.blocks.{i}.ffn.up"),
+        linear("transformer.layer.{i}.ffn.lin2", "encoder.blocks.{i}.ffn.down"),
+        norm("transformer.layer.{i}.output_layer_norm", "encoder.blocks.{i}.ffn_norm"),
+    ],
+    heads=[
+        linear("vocab_transform", "mlm_head.dense"),
+        norm("vocab_layer_norm", "mlm_head.norm"),
+        Row("vocab_projector.weight", "mlm_head.decoder.weight"),
+        Row("vocab_projector.bias", "mlm_head.decoder.bias"),
+        linear("pre_classifier", "pre_classifier"),
+        linear("classifier", "classifier"),
+        linear("qa_outputs", "qa_outputs"),
+    ],
+    tied=[Tied("distilbert.embeddings.word_embeddings.weight", "vocab_projector.weight")],
+    ignore=[Ignore("distilbert.embeddings.position_ids", why="the numbers 0, 1, 2, ...")],
+)
+
+
+class DistilBertPretrained(PretrainedModel):
+    """What DistilBERT's models share."""
+
+    CONFIG = DistilBertConfig
+    WEIGHTS = WEIGHTS
+    INTERMEDIATES = single_stack("encoder")
+    config: DistilBertConfig
+
+    @torch.no_grad()
+    def initialise(self, only: set[str] | None = None) -> None:
+        """Draw weights anew, as for all models; positions may begin as sinusoids."""
+        super().initialise(only)
+        if self.config.sinusoidal_positions and only is None:
+            for module in self.modules():
+                if isinstance(module, LearnedPositions):
+                    module.weight.copy_(sinusoids(*module.weight.shape, interleaved=True))
+
+
+class DistilBertModel(DistilBertPretrained):
+    """The encoder."""
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        D = config.hidden_size
+
+        make_norm = partial(nn.LayerNorm, D, eps=NORM_EPS)
+
+        def make_block() -> nn.Module:
+            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
+            ffn = FeedForward(D, config.intermediate_size, activation(config.activation))
+            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
+
+        position = LearnedPositions(config.num_positions, D)
+        position.weight.requires_grad_(not config.sinusoidal_positions)
+        self.embeddings = Embeddings(
+            word=nn.Embedding(config.vocab_size, D, padding_idx=config.pad_token_id),
+            position=position,
+            norm=make_norm(),
+            dropout=config.dropout,
+        )
+        self.encoder = Stack(make_block() for _ in range(config.num_layers))
+
+    def forward(self, input_ids: Ids, attention_mask: Ids | None = None) -> BaseOutput:
+        """Encode texts; the attention mask is 0 at padding."""
+        position_ids = token_positions(input_ids.shape[1], device=input_ids.device)
+        x = self.embeddings(input_ids, position_ids)  # (B, T, D)
+        x = self.encoder(x, mask=padding_mask(attention_mask))
+        return BaseOutput(last_hidden_state=x)
+
+
+class DistilBertForMaskedLM(heads.MaskedLM, DistilBertPretrained):
+    """Guess the words under ``[MASK]``."""
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        D, act = config.hidden_size, activation(config.activation)
+        self.distilbert = DistilBertModel(config)
+        word, last_norm = self.distilbert.embeddings.word, nn.LayerNorm(D, eps=NORM_EPS)
+        self.mlm_head = MaskedLMHead(D, word, act, last_norm, tied=config.tie_word_embeddings)
+
+
+class DistilBertForSequenceClassification(heads.SequenceClassification, DistilBertPretrained):
+    """One prediction for a text or a pair of texts, from the first token's vector."""
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        D = config.hidden_size
+        self.distilbert = DistilBertModel(config)
+        self.pre_classifier = Linear(D, D)
+        self.classifier = Logits(D, config.num_labels, dropout=config.classifier_dropout)
+
+    def features(self, output: BaseOutput) -> Tensor:
+        """The first token's vector, through one more layer with relu."""
+        return F.relu(self.pre_classifier(output.last_hidden_state[:, 0]))
+
+
+class DistilBertForTokenClassification(heads.TokenClassification, DistilBertPretrained):
+    """A label for every token."""
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.distilbert = DistilBertModel(config)
+        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.dropout)
+
+
+class DistilBertForQuestionAnswering(heads.QuestionAnswering, DistilBertPretrained):
+    """Where in the second text the answer to the first one starts and ends."""
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.distilbert = DistilBertModel(config)
+        self.qa_outputs = Logits(config.hidden_size, 2, dropout=config.qa_dropout)
+
+
+ARCHITECTURE = Architecture(
+    DistilBertConfig,
+    {
+        "Model": DistilBertModel,
+        "ForMaskedLM": DistilBertForMaskedLM,
+        "ForSequenceClassification": DistilBertForSequenceClassification,
+        "ForTokenClassification": DistilBertForTokenClassification,
+        "ForQuestionAnswering": DistilBertForQuestionAnswering,
+    },
+)

@@ -1,0 +1,247 @@
+"""ELECTRA: an encoder pretrained to spot replaced words (https://arxiv.org/abs/2003.10555).
+
+    embeddings    = norm(word + token type + position), widened by a projection where the encoder is wider
+    encoder       = post-norm blocks: self-attention over the whole text, feed-forward with gelu
+    generator     = a small masked LM, whose guesses replace words (``ElectraForMaskedLM``)
+    discriminator = for every token: original, or the generator's? (``ElectraForPreTraining``)
+    heads         = on the first token's vector (one more layer, with gelu) or on every token's
+
+Reference: transformers 4.57 ``models/electra/modeling_electra.py``.
+
+Traps:
+    * The projection exists only where ``embedding_size != hidden_size``; the first hidden state is what it gives.
+    * There is no pooler. Classifiers have a layer of their own, with gelu where RoBERTa's has tanh.
+    * The masked LM head bends with gelu, whatever ``hidden_act`` says; the discriminator's bends with ``hidden_act``.
+    * Generator and discriminator are two checkpoints. A discriminator cannot fill masks: its file has no such head.
+    * The discriminator's logits are for "replaced"; sigmoid is left to the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from minitransformer.config import ModelConfig, key
+from minitransformer.layers import (
+    Embeddings,
+    FeedForward,
+    LearnedPositions,
+    Linear,
+    MultiHeadAttention,
+    PostNormBlock,
+    Stack,
+    activation,
+    padding_mask,
+    token_positions,
+)
+from minitransformer.models import heads
+from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.heads import DenseClassifier, Logits, MaskedLMHead
+from minitransformer.models.losses import replaced_token_loss
+from minitransformer.models.outputs import BaseOutput, LogitsOutput
+from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
+
+Ids = Int[Tensor, "batch token"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElectraConfig(ModelConfig):
+    """config.json of ELECTRA."""
+
+    model_type: ClassVar[str] = "electra"
+    REQUIRES = {"position_embedding_type": ("absolute",)}
+    IGNORES = {
+        "summary_type": "a head that is not offered",
+        "summary_use_proj": "a head that is not offered",
+        "summary_activation": "a head that is not offered",
+        "summary_last_dropout": "a head that is not offered",
+    }
+
+    vocab_size: int = 30522
+    embedding_size: int = 128
+    hidden_size: int = 256
+    num_layers: int = key("num_hidden_layers", 12)
+    num_heads: int = key("num_attention_heads", 4)
+    intermediate_size: int = 1024
+    activation: str = key("hidden_act", "gelu")
+    dropout: float = key("hidden_dropout_prob", 0.1)
+    attention_dropout: float = key("attention_probs_dropout_prob", 0.1)
+    classifier_dropout: float | None = None
+    num_positions: int = key("max_position_embeddings", 512)
+    type_vocab_size: int = 2
+    norm_eps: float = key("layer_norm_eps", 1e-12)
+    pad_token_id: int | None = 0
+
+    @property
+    def head_dropout(self) -> float:
+        """Dropout before a classifier."""
+        return self.dropout if self.classifier_dropout is None else self.classifier_dropout
+
+
+WEIGHTS = WeightMap(
+    prefix="electra",
+    backbone=[
+        embedding("embeddings.word_embeddings", "embeddings.word"),
+        embedding("embeddings.position_embeddings", "embeddings.position"),
+        embedding("embeddings.token_type_embeddings", "embeddings.token_type"),
+        norm("embeddings.LayerNorm", "embeddings.norm"),
+        linear("embeddings_project", "embeddings_project"),
+        linear("encoder.layer.{i}.attention.self.query", "encoder.blocks.{i}.attn.query"),
+        linear("encoder.layer.{i}.attention.self.key", "encoder.blocks.{i}.attn.key"),
+        linear("encoder.layer.{i}.attention.self.value", "encoder.blocks.{i}.attn.value"),
+        linear("encoder.layer.{i}.attention.output.dense", "encoder.blocks.{i}.attn.output"),
+        norm("encoder.layer.{i}.attention.output.LayerNorm", "encoder.blocks.{i}.attn_norm"),
+        linear("encoder.layer.{i}.intermediate.dense", "encoder.blocks.{i}.ffn.up"),
+        linear("encoder.layer.{i}.output.dense", "encoder.blocks.{i}.ffn.down"),
+        norm("encoder.layer.{i}.output.LayerNorm", "encoder.blocks.{i}.ffn_norm"),
+    ],
+    heads=[
+        linear("generator_predictions.dense", "mlm_head.dense"),
+        norm("generator_predictions.LayerNorm", "mlm_head.norm"),
+        Row("generator_lm_head.weight", "mlm_head.decoder.weight"),
+        Row("generator_lm_head.bias", "mlm_head.decoder.bias"),
+        linear("discriminator_predictions.dense", "discriminator.dense"),
+        linear("discriminator_predictions.dense_prediction", "discriminator.output"),
+        linear("classifier.dense", "classifier.dense"),
+        linear("classifier.out_proj", "classifier.output"),
+        linear("classifier", "classifier"),
+        linear("qa_outputs", "qa_outputs"),
+    ],
+    tied=[Tied("electra.embeddings.word_embeddings.weight", "generator_lm_head.weight")],
+    ignore=[Ignore("electra.embeddings.position_ids", why="the numbers 0, 1, 2, ...")],
+)
+
+
+class ElectraPretrained(PretrainedModel):
+    """What ELECTRA's models share."""
+
+    CONFIG = ElectraConfig
+    WEIGHTS = WEIGHTS
+    INTERMEDIATES = single_stack("encoder")
+    config: ElectraConfig
+
+
+class ElectraModel(ElectraPretrained):
+    """The encoder."""
+
+    def __init__(self, config: ElectraConfig) -> None:
+        super().__init__(config)
+        D, E = config.hidden_size, config.embedding_size
+
+        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
+
+        def make_block() -> nn.Module:
+            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
+            ffn = FeedForward(D, config.intermediate_size, activation(config.activation))
+            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
+
+        self.embeddings = Embeddings(
+            word=nn.Embedding(config.vocab_size, E, padding_idx=config.pad_token_id),
+            token_type=nn.Embedding(config.type_vocab_size, E),
+            position=LearnedPositions(config.num_positions, E),
+            norm=nn.LayerNorm(E, eps=config.norm_eps),
+            dropout=config.dropout,
+        )
+        self.embeddings_project = Linear(E, D) if E != D else None
+        self.encoder = Stack(make_block() for _ in range(config.num_layers))
+
+    def forward(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+    ) -> BaseOutput:
+        """Encode texts; the attention mask is 0 at padding, token types are 0 and 1 for the two texts of a pair."""
+        if token_type_ids is None:
+            token_type_ids = torch.zeros_like(input_ids)
+        if position_ids is None:
+            position_ids = token_positions(input_ids.shape[1], device=input_ids.device)
+        x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, E)
+        if self.embeddings_project is not None:
+            x = self.embeddings_project(x)  # (B, T, D)
+        x = self.encoder(x, mask=padding_mask(attention_mask))
+        return BaseOutput(last_hidden_state=x)
+
+
+class ElectraForMaskedLM(heads.MaskedLM, ElectraPretrained):
+    """The generator: guess the words under ``[MASK]``."""
+
+    def __init__(self, config: ElectraConfig) -> None:
+        super().__init__(config)
+        self.electra = ElectraModel(config)
+        word, last_norm = self.electra.embeddings.word, nn.LayerNorm(config.embedding_size, eps=config.norm_eps)
+        act, tied = activation("gelu"), config.tie_word_embeddings
+        self.mlm_head = MaskedLMHead(config.hidden_size, word, act, last_norm, tied=tied)
+
+
+class ElectraForPreTraining(ElectraPretrained):
+    """The discriminator: tell the tokens that were replaced."""
+
+    def __init__(self, config: ElectraConfig) -> None:
+        super().__init__(config)
+        self.electra = ElectraModel(config)
+        self.discriminator = DenseClassifier(config.hidden_size, 1, activation(config.activation))
+
+    def forward(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        *inputs: Any,
+        labels: Ids | None = None,
+        **named: Any,
+    ) -> LogitsOutput:
+        """Score every token: above 0 if replaced. Labels are 1 for replaced, 0 for original; padding is not counted."""
+        x = self.electra(input_ids, attention_mask, *inputs, **named).last_hidden_state
+        logits = self.discriminator(x).squeeze(-1)  # (B, T)
+        return LogitsOutput(replaced_token_loss(logits, labels, attention_mask), logits)
+
+
+class ElectraForSequenceClassification(heads.SequenceClassification, ElectraPretrained):
+    """One prediction for a text or a pair of texts, from the first token's vector."""
+
+    def __init__(self, config: ElectraConfig) -> None:
+        super().__init__(config)
+        D, act = config.hidden_size, activation("gelu")
+        self.electra = ElectraModel(config)
+        self.classifier = DenseClassifier(D, config.num_labels, act, dropout=config.head_dropout)
+
+    def features(self, output: BaseOutput) -> Tensor:
+        """The first token's vector."""
+        return output.last_hidden_state[:, 0]
+
+
+class ElectraForTokenClassification(heads.TokenClassification, ElectraPretrained):
+    """A label for every token."""
+
+    def __init__(self, config: ElectraConfig) -> None:
+        super().__init__(config)
+        self.electra = ElectraModel(config)
+        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+
+
+class ElectraForQuestionAnswering(heads.QuestionAnswering, ElectraPretrained):
+    """Where in the second text the answer to the first one starts and ends."""
+
+    def __init__(self, config: ElectraConfig) -> None:
+        super().__init__(config)
+        self.electra = ElectraModel(config)
+        self.qa_outputs = Logits(config.hidden_size, 2)
+
+
+ARCHITECTURE = Architecture(
+    ElectraConfig,
+    {
+        "Model": ElectraModel,
+        "ForPreTraining": ElectraForPreTraining,
+        "ForMaskedLM": ElectraForMaskedLM,
+        "ForSequenceClassification": ElectraForSequenceClassification,
+        "ForTokenClassification": ElectraForTokenClassification,
+        "ForQuestionAnswering": ElectraForQuestionAnswering,
+    },
+)

@@ -1,0 +1,103 @@
+"""What the descendants of fairseq share in their files: the keys of config.json, and the names of tensors.
+
+BART, mBART, Marian and FSMT are wired differently, which their own files show, but their checkpoints speak alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minitransformer.config import ModelConfig, key
+from minitransformer.errors import ConfigError
+from minitransformer.weights import AddAxis, Ignore, Row, Tied, linear, norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class FairseqConfig(ModelConfig):
+    """The keys that their config.json share, with BART's defaults."""
+
+    IGNORES = {
+        "num_hidden_layers": "the same number as encoder_layers",
+        "encoder_layerdrop": "layers dropped in training",
+        "decoder_layerdrop": "layers dropped in training",
+        "add_bias_logits": "transformers ignores it",
+        "add_final_layer_norm": "transformers ignores it",
+        "classif_dropout": "an old name that transformers ignores",
+        "classifier_dropout": "where it is no field, there is no classifier",
+        "extra_pos_embeddings": "transformers ignores it",
+        "normalize_before": "transformers ignores it",
+        "normalize_embedding": "transformers ignores it",
+        "static_position_embeddings": "transformers ignores it",
+    }
+
+    hidden_size: int = key("d_model", 1024)
+    num_layers: int = key("encoder_layers", 12)
+    num_heads: int = key("encoder_attention_heads", 16)
+    encoder_ffn_dim: int = 4096
+    decoder_layers: int = 12
+    decoder_attention_heads: int = 16
+    decoder_ffn_dim: int = 4096
+    activation: str = key("activation_function", "gelu")
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    num_positions: int = key("max_position_embeddings", 1024)
+    scale_embedding: bool = False
+    initializer_range: float = key("init_std", 0.02)
+    pad_token_id: int | None = 1
+    bos_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 2
+    is_encoder_decoder: bool = True
+
+    @property
+    def embedding_scale(self) -> float:
+        """The factor on the word vectors."""
+        return self.hidden_size**0.5 if self.scale_embedding else 1.0
+
+    def check(self) -> None:
+        """Raise a ConfigError if the fields contradict each other."""
+        super().check()
+        for side, num_heads in (("encoder", self.num_heads), ("decoder", self.decoder_attention_heads)):
+            if num_heads < 1 or self.hidden_size % num_heads:
+                raise ConfigError(f"d_model={self.hidden_size} is not a multiple of {side}_attention_heads={num_heads}")
+
+
+def fairseq_layers(side: str, *, cross: bool = False) -> list[Row]:
+    """Rows of all layers of one side, "encoder" or "decoder"; ``cross`` adds the attention to the source."""
+    layer, block = f"{side}.layers.{{i}}", f"{side}.blocks.{{i}}"
+    rows = [
+        *_attention(f"{layer}.self_attn", f"{block}.attn"),
+        *norm(f"{layer}.self_attn_layer_norm", f"{block}.attn_norm"),
+    ]
+    if cross:
+        rows += _attention(f"{layer}.encoder_attn", f"{block}.cross_attn")
+        rows += norm(f"{layer}.encoder_attn_layer_norm", f"{block}.cross_attn_norm")
+    return [
+        *rows,
+        *linear(f"{layer}.fc1", f"{block}.ffn.up"),
+        *linear(f"{layer}.fc2", f"{block}.ffn.down"),
+        *norm(f"{layer}.final_layer_norm", f"{block}.ffn_norm"),
+    ]
+
+
+def _attention(hf: str, ours: str) -> list[Row]:
+    names = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "output"}
+    return [row for theirs, own in names.items() for row in linear(f"{hf}.{theirs}", f"{ours}.{own}")]
+
+
+FAIRSEQ_HEADS = [
+    Row("lm_head.weight", "lm_head.weight"),
+    Row("final_logits_bias", "lm_head.bias", AddAxis(0)),
+    *linear("classification_head.dense", "classifier.dense"),
+    *linear("classification_head.out_proj", "classifier.output"),
+    *linear("qa_outputs", "qa_outputs"),
+]
+
+SHARED_WORDS = Tied(
+    "model.shared.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"
+)
+
+FAIRSEQ_VERSIONS = [
+    Ignore(f"model.{side}.version", why="a number of the format that the model was first published in")
+    for side in ("encoder", "decoder")
+]

@@ -1,0 +1,214 @@
+"""GPT-2: a causal decoder that predicts the next token ("Language Models are Unsupervised Multitask Learners", 2019).
+
+    embeddings = word + position
+    decoder    = pre-norm blocks: self-attention to the past, feed-forward with gelu_new; one more norm at the end
+    head       = compare with the embedding table (shared weights)
+
+Reference: transformers 4.57 ``models/gpt2/modeling_gpt2.py``.
+
+Traps:
+    * Its "gelu" is the tanh approximation, ``gelu_new``.
+    * Files hold query, key and value as one matrix, stored (in, out) like all of its projections.
+    * Files may lack ``lm_head.weight`` (it is the embedding table) and may hold causal masks as buffers.
+    * Positions follow the attention mask here, so that padding on the left changes nothing. The bare forward of
+      transformers counts padding; its ``generate`` does not.
+    * A text's class is read from the last token that is not padding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from minitransformer.config import ModelConfig, key
+from minitransformer.layers import (
+    DecoderCache,
+    Embeddings,
+    FeedForward,
+    LearnedPositions,
+    MultiHeadAttention,
+    PreNormBlock,
+    Stack,
+    activation,
+    causal_mask,
+    combine,
+    padding_mask,
+    token_positions,
+)
+from minitransformer.models import heads
+from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.heads import Logits
+from minitransformer.models.outputs import BaseOutput
+from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, fused_qkv, linear, norm
+
+Ids = Int[Tensor, "batch token"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPT2Config(ModelConfig):
+    """config.json of GPT-2."""
+
+    model_type: ClassVar[str] = "gpt2"
+    IGNORES = {
+        "n_ctx": "the same number as n_positions",
+        "reorder_and_upcast_attn": "changes only the rounding of half precision",
+        "summary_type": "a head that is not offered",
+        "summary_use_proj": "a head that is not offered",
+        "summary_activation": "a head that is not offered",
+        "summary_first_dropout": "a head that is not offered",
+        "summary_proj_to_labels": "a head that is not offered",
+    }
+
+    vocab_size: int = 50257
+    hidden_size: int = key("n_embd", 768)
+    num_layers: int = key("n_layer", 12)
+    num_heads: int = key("n_head", 12)
+    inner_size: int | None = key("n_inner", None)
+    activation: str = key("activation_function", "gelu_new")
+    embedding_dropout: float = key("embd_pdrop", 0.1)
+    dropout: float = key("resid_pdrop", 0.1)
+    attention_dropout: float = key("attn_pdrop", 0.1)
+    classifier_dropout: float | None = None
+    hidden_dropout: float | None = None
+    num_positions: int = key("n_positions", 1024)
+    norm_eps: float = key("layer_norm_epsilon", 1e-5)
+    scale_attention: bool = key("scale_attn_weights", True)
+    scale_attention_by_layer: bool = key("scale_attn_by_inverse_layer_idx", False)
+    bos_token_id: int | None = 50256
+    eos_token_id: int | list[int] | None = 50256
+
+    def temperature(self, layer: int) -> float:
+        """What divides the scores of layer ``layer``: sqrt(head size), and optionally layer + 1."""
+        temperature = (self.hidden_size / self.num_heads) ** 0.5 if self.scale_attention else 1.0
+        return temperature * (layer + 1) if self.scale_attention_by_layer else temperature
+
+
+WEIGHTS = WeightMap(
+    prefix="transformer",
+    backbone=[
+        embedding("wte", "embeddings.word"),
+        embedding("wpe", "embeddings.position"),
+        norm("h.{i}.ln_1", "decoder.blocks.{i}.attn_norm"),
+        fused_qkv("h.{i}.attn.c_attn", "decoder.blocks.{i}.attn", conv1d=True),
+        linear("h.{i}.attn.c_proj", "decoder.blocks.{i}.attn.output", conv1d=True),
+        norm("h.{i}.ln_2", "decoder.blocks.{i}.ffn_norm"),
+        linear("h.{i}.mlp.c_fc", "decoder.blocks.{i}.ffn.up", conv1d=True),
+        linear("h.{i}.mlp.c_proj", "decoder.blocks.{i}.ffn.down", conv1d=True),
+        norm("ln_f", "decoder.final_norm"),
+    ],
+    heads=[
+        Row("lm_head.weight", "lm_head.weight"),
+        Row("score.weight", "score.weight"),
+        linear("classifier", "classifier"),
+    ],
+    tied=[Tied("transformer.wte.weight", "lm_head.weight")],
+    ignore=[
+        Ignore("transformer.h.{i}.attn.bias", why="the causal mask, as a buffer"),
+        Ignore("transformer.h.{i}.attn.masked_bias", why="the value of masked scores, as a buffer"),
+    ],
+)
+
+
+class GPT2Pretrained(PretrainedModel):
+    """What GPT-2's models share."""
+
+    CONFIG = GPT2Config
+    WEIGHTS = WEIGHTS
+    INTERMEDIATES = single_stack("decoder")
+    config: GPT2Config
+
+
+class GPT2Model(GPT2Pretrained):
+    """The decoder."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        D = config.hidden_size
+
+        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
+
+        def make_block(layer: int) -> nn.Module:
+            temperature = config.temperature(layer)
+            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout, temperature=temperature)
+            ffn = FeedForward(D, config.inner_size or 4 * D, activation(config.activation))
+            return PreNormBlock(attn, ffn, make_norm, dropout=config.dropout)
+
+        word = nn.Embedding(config.vocab_size, D)
+        self.embeddings = Embeddings(
+            word=word,
+            token_type=word,  # token types, if any, are looked up among the words
+            position=LearnedPositions(config.num_positions, D),
+            dropout=config.embedding_dropout,
+        )
+        self.decoder = Stack((make_block(i) for i in range(config.num_layers)), final_norm=make_norm())
+
+    def forward(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+        past_key_values: DecoderCache | None = None,
+    ) -> BaseOutput:
+        """Decode texts, or continue them.
+
+        Args:
+            input_ids: the new tokens.
+            attention_mask: 0 at padding, for cached and new tokens together.
+            token_type_ids: optional further ids, whose word vectors are added.
+            position_ids: of the new tokens; counted along the attention mask by default.
+            past_key_values: a cache to read and extend; the caller makes it with ``DecoderCache()``.
+        """
+        T, offset = input_ids.shape[1], 0 if past_key_values is None else past_key_values.length
+        if position_ids is None:
+            position_ids = token_positions(T, attention_mask, offset=offset, device=input_ids.device)
+        mask = combine(causal_mask(T, offset + T, input_ids.device), padding_mask(attention_mask))
+        x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, D)
+        x = self.decoder(x, mask=mask, cache=past_key_values)
+        return BaseOutput(last_hidden_state=x, past_key_values=past_key_values)
+
+
+class GPT2LMHeadModel(heads.CausalLM, GPT2Pretrained):
+    """Predict the next token."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        self.transformer = GPT2Model(config)
+        self.lm_head = Logits(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.transformer.embeddings.word.weight
+
+
+class GPT2ForSequenceClassification(heads.LastTokenClassification, GPT2Pretrained):
+    """One prediction for a text, read from its last token."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        self.transformer = GPT2Model(config)
+        self.score = Logits(config.hidden_size, config.num_labels, bias=False)
+
+
+class GPT2ForTokenClassification(heads.TokenClassification, GPT2Pretrained):
+    """A label for every token."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        self.transformer = GPT2Model(config)
+        rates = (config.classifier_dropout, config.hidden_dropout, 0.1)
+        dropout = next(rate for rate in rates if rate is not None)
+        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=dropout)
+
+
+ARCHITECTURE = Architecture(
+    GPT2Config,
+    {
+        "Model": GPT2Model,
+        "ForCausalLM": GPT2LMHeadModel,
+        "ForSequenceClassification": GPT2ForSequenceClassification,
+        "ForTokenClassification": GPT2ForTokenClassification,
+    },
+)

@@ -1,0 +1,304 @@
+"""T5: every task is a text turned into another (https://arxiv.org/abs/1910.10683); v1.1 and FLAN-T5 with gates.
+
+    embeddings = word, shared by encoder and decoder; no positions
+    encoder    = pre-norm blocks without biases: self-attention over the whole source, feed-forward; a norm at the end
+    decoder    = pre-norm blocks without biases: self-attention to the past, cross-attention to the source; a norm
+    positions  = in each stack, a learned bias on the scores for each bucket of distances, the same for all blocks
+    heads      = next token; or a prediction from the decoder's vector at the end of the text, or the encoder's vectors
+
+Reference: transformers 4.57 ``models/t5/modeling_t5.py``.
+
+Traps:
+    * Scores are not divided by anything, and heads x head size need not be the hidden size.
+    * Norms divide by the root mean square: no mean, no bias. The reference computes them and the softmax in float32
+      even in a float64 model.
+    * v1.0 compares with the embedding table, scaled by 1 / sqrt(hidden size); v1.1 has a table of its own, unscaled.
+      Files hold the embedding under any of three names, v1.0's under ``lm_head`` too.
+    * "gated-gelu" means gelu_new, "gated-silu" means silu.
+    * Only the first block of a file's stack has the positions' bias; cross-attention has none.
+    * Files name the backbone without prefix, but those of two classifiers with ``transformer.``.
+    * In float16 the feed-forward's last projection overflows: it stays in float32, and so does what it is added to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from minitransformer.config import ModelConfig, key
+from minitransformer.errors import ConfigError
+from minitransformer.layers import (
+    Embeddings,
+    FeedForward,
+    GatedFeedForward,
+    MultiHeadAttention,
+    PreNormBlock,
+    RelativePositions,
+    RMSNorm,
+    Stack,
+    activation,
+    padding_mask,
+    token_positions,
+)
+from minitransformer.models import heads, seq2seq
+from minitransformer.models.base import Architecture, PretrainedModel, encoder_decoder, single_stack
+from minitransformer.models.heads import DenseClassifier, Logits
+from minitransformer.models.outputs import BaseOutput
+from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
+
+Ids = Int[Tensor, "batch token"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class T5Config(ModelConfig):
+    """config.json of T5."""
+
+    model_type: ClassVar[str] = "t5"
+    IGNORES = {
+        "is_gated_act": "feed_forward_proj says it",
+        "dense_act_fn": "feed_forward_proj says it",
+        "n_positions": "positions are distances, and have no end",
+    }
+
+    vocab_size: int = 32128
+    hidden_size: int = key("d_model", 512)
+    num_layers: int = 6
+    decoder_layers: int | None = key("num_decoder_layers", None)
+    num_heads: int = 8
+    head_size: int = key("d_kv", 64)
+    intermediate_size: int = key("d_ff", 2048)
+    feed_forward: str = key("feed_forward_proj", "relu")
+    num_buckets: int = key("relative_attention_num_buckets", 32)
+    max_distance: int = key("relative_attention_max_distance", 128)
+    dropout: float = key("dropout_rate", 0.1)
+    classifier_dropout: float = 0.0
+    norm_eps: float = key("layer_norm_epsilon", 1e-6)
+    initializer_range: float = key("initializer_factor", 1.0)
+    pad_token_id: int | None = 0
+    eos_token_id: int | list[int] | None = 1
+    is_encoder_decoder: bool = True
+
+    @property
+    def gated(self) -> bool:
+        """Whether the feed-forward network has a gate."""
+        return self.feed_forward.startswith("gated-")
+
+    @property
+    def activation(self) -> str:
+        """Name of the feed-forward's function; "gated-gelu" is an old way to say "gated-gelu_new"."""
+        return "gelu_new" if self.feed_forward == "gated-gelu" else self.feed_forward.removeprefix("gated-")
+
+    def check(self) -> None:
+        """Raise a ConfigError if the fields contradict each other."""
+        super().check()
+        activation(self.activation)
+        if self.num_buckets < 4 or self.max_distance <= self.num_buckets // 2:
+            raise ConfigError(
+                f"relative_attention_num_buckets={self.num_buckets} must be at least 4, and "
+                f"relative_attention_max_distance={self.max_distance} more than half of it"
+            )
+
+
+def _layers(side: str, *, cross: bool = False) -> list[Row]:
+    """Rows of all layers of one side, "encoder" or "decoder"; ``cross`` adds the attention to the source."""
+    layer, block, last = f"{side}.block.{{i}}.layer", f"{side}.blocks.{{i}}", 2 if cross else 1
+    rows = [
+        *embedding(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias", f"{side}.relative_positions.bias"),
+        *_attention(f"{layer}.0.SelfAttention", f"{block}.attn"),
+        *norm(f"{layer}.0.layer_norm", f"{block}.attn_norm", bias=False),
+    ]
+    if cross:
+        rows += _attention(f"{layer}.1.EncDecAttention", f"{block}.cross_attn")
+        rows += norm(f"{layer}.1.layer_norm", f"{block}.cross_attn_norm", bias=False)
+    return [
+        *rows,
+        *linear(f"{layer}.{last}.DenseReluDense.wi", f"{block}.ffn.up", bias=False),
+        *linear(f"{layer}.{last}.DenseReluDense.wi_0", f"{block}.ffn.gate", bias=False),
+        *linear(f"{layer}.{last}.DenseReluDense.wi_1", f"{block}.ffn.linear", bias=False),
+        *linear(f"{layer}.{last}.DenseReluDense.wo", f"{block}.ffn.down", bias=False),
+        *norm(f"{layer}.{last}.layer_norm", f"{block}.ffn_norm", bias=False),
+        *norm(f"{side}.final_layer_norm", f"{side}.final_norm", bias=False),
+    ]
+
+
+def _attention(hf: str, ours: str) -> list[Row]:
+    names = {"q": "query", "k": "key", "v": "value", "o": "output"}
+    return [row for theirs, own in names.items() for row in linear(f"{hf}.{theirs}", f"{ours}.{own}", bias=False)]
+
+
+def _weights(p: str) -> WeightMap:
+    """The weight map of files in which the backbone's names begin with ``p``."""
+    return WeightMap(
+        prefix="transformer",
+        file_prefix=p,
+        backbone=[embedding("shared", "encoder_embeddings.word"), _layers("encoder"), _layers("decoder", cross=True)],
+        heads=[
+            Row("lm_head.weight", "lm_head.weight"),
+            linear("classification_head.dense", "classifier.dense"),
+            linear("classification_head.out_proj", "classifier.output"),
+            linear("classifier", "classifier"),
+            linear("qa_outputs", "qa_outputs"),
+        ],
+        tied=[
+            Tied(
+                f"{p}shared.weight",
+                f"{p}encoder.embed_tokens.weight",
+                f"{p}decoder.embed_tokens.weight",
+                "lm_head.weight",
+            )
+        ],
+        ignore=[
+            Ignore(
+                f"{p}decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
+                why="cross-attention has no positions; the first files held a table that nothing used",
+            )
+        ],
+    )
+
+
+WEIGHTS = _weights("")
+
+
+class T5Pretrained(PretrainedModel):
+    """What T5's models share."""
+
+    CONFIG = T5Config
+    WEIGHTS = WEIGHTS
+    INTERMEDIATES = encoder_decoder()
+    FLOAT32 = ("*.ffn.down.weight",)
+    config: T5Config
+
+    def initial_std(self, name: str) -> float:
+        """As in Mesh TensorFlow: vectors keep their size, and small queries stand in for the scale of the scores."""
+        D, K, c = self.config.hidden_size, self.config.head_size, self.config
+        fan_in = {"query": D * K, "attn.output": c.num_heads * K, "ffn.down": c.intermediate_size}
+        if name.endswith("word.weight") or name == "lm_head.weight":
+            return c.initializer_range
+        return c.initializer_range * next((n for part, n in fan_in.items() if f"{part}.weight" in name), D) ** -0.5
+
+
+def make_stack(config: T5Config, num_layers: int, *, cross: bool) -> Stack:
+    """The encoder's blocks, or with ``cross`` the decoder's."""
+    D, dropout = config.hidden_size, config.dropout
+
+    make_norm = partial(RMSNorm, D, eps=config.norm_eps)
+    make_attention = partial(
+        MultiHeadAttention,
+        D,
+        config.num_heads,
+        head_size=config.head_size,
+        bias=False,
+        dropout=dropout,
+        temperature=1.0,
+    )
+
+    def make_block() -> PreNormBlock:
+        kind = GatedFeedForward if config.gated else FeedForward
+        ffn = kind(D, config.intermediate_size, activation(config.activation), dropout=dropout, bias=False)
+        cross_attn = make_attention() if cross else None
+        return PreNormBlock(make_attention(), ffn, make_norm, cross_attn=cross_attn, dropout=dropout)
+
+    positions = RelativePositions(
+        config.num_buckets, config.num_heads, max_distance=config.max_distance, bidirectional=not cross
+    )
+    blocks = [make_block() for _ in range(num_layers)]
+    return Stack(blocks, make_norm(), relative_positions=positions, dropout=dropout)
+
+
+class T5Model(seq2seq.EncoderDecoder, T5Pretrained):
+    """Encoder and decoder."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config)
+        word = nn.Embedding(config.vocab_size, config.hidden_size)
+        decoder_layers = config.num_layers if config.decoder_layers is None else config.decoder_layers
+        self.encoder_embeddings = Embeddings(word, dropout=config.dropout)
+        self.encoder = make_stack(config, config.num_layers, cross=False)
+        self.decoder_embeddings = Embeddings(word, dropout=config.dropout)
+        self.decoder = make_stack(config, decoder_layers, cross=True)
+
+
+class T5EncoderModel(T5Pretrained):
+    """The encoder alone."""
+
+    INTERMEDIATES = single_stack("encoder")
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config)
+        self.encoder_embeddings = Embeddings(
+            nn.Embedding(config.vocab_size, config.hidden_size), dropout=config.dropout
+        )
+        self.encoder = make_stack(config, config.num_layers, cross=False)
+
+    def forward(self, input_ids: Ids, attention_mask: Ids | None = None) -> BaseOutput:
+        """Encode texts; the attention mask is 0 at padding."""
+        x = self.encoder_embeddings(input_ids, token_positions(input_ids.shape[1], device=input_ids.device))
+        return BaseOutput(last_hidden_state=self.encoder(x, mask=padding_mask(attention_mask)))
+
+
+class ScaledLogits(Logits):
+    """Logits of vectors divided by the root of their size: the embedding table, when tied, has large entries."""
+
+    def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token classes"]:
+        return super().forward(x * self.in_features**-0.5)
+
+
+class T5ForConditionalGeneration(seq2seq.ConditionalGeneration, T5Pretrained):
+    """Turn a text into another: translate, summarise, answer."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config)
+        self.transformer = T5Model(config)
+        tied = config.tie_word_embeddings
+        self.lm_head = (ScaledLogits if tied else Logits)(config.hidden_size, config.vocab_size, bias=False)
+        if tied:
+            self.lm_head.weight = self.transformer.encoder_embeddings.word.weight
+
+
+class T5ForSequenceClassification(seq2seq.SequenceClassification, T5Pretrained):
+    """One prediction for a text or a pair of texts, read where the decoder has seen the end."""
+
+    WEIGHTS = _weights("transformer.")
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config)
+        self.transformer = T5Model(config)
+        self.classifier = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
+
+
+class T5ForTokenClassification(heads.TokenClassification, T5Pretrained):
+    """A label for every token, from the encoder alone."""
+
+    WEIGHTS = _weights("transformer.")
+    INTERMEDIATES = single_stack("encoder")
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config)
+        self.transformer = T5EncoderModel(config)
+        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
+
+
+class T5ForQuestionAnswering(seq2seq.QuestionAnswering, T5Pretrained):
+    """Where in the second text the answer to the first one starts and ends."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config)
+        self.transformer = T5Model(config)
+        self.qa_outputs = Logits(config.hidden_size, 2)
+
+
+ARCHITECTURE = Architecture(
+    T5Config,
+    {
+        "Model": T5Model,
+        "ForTextEncoding": T5EncoderModel,
+        "ForSeq2SeqLM": T5ForConditionalGeneration,
+        "ForSequenceClassification": T5ForSequenceClassification,
+        "ForTokenClassification": T5ForTokenClassification,
+        "ForQuestionAnswering": T5ForQuestionAnswering,
+    },
+)

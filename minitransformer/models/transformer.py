@@ -1,0 +1,278 @@
+"""The Transformer of 2017, "Attention Is All You Need" (https://arxiv.org/abs/1706.03762). Start reading here.
+
+    source -> embeddings -> encoder: N x [ self-attention -> feed-forward ] -> memory
+                                                                                 |
+    target -> embeddings -> decoder: N x [ self-attention -> cross-attention -> feed-forward ] -> logits
+    so far                                 to the past        to the memory                       of the next token
+
+    section of the paper                                                    where it is written out
+    3.1    x = norm(x + sublayer(x)), N times                               layers/blocks.py: PostNormBlock, Stack
+    3.1    the decoder must not see the future                              layers/masks.py: causal_mask
+    3.2.1  softmax(q k / sqrt(size of a head)) v                            layers/attention.py: attend
+    3.2.2  several heads side by side                                       layers/attention.py: MultiHeadAttention
+    3.3    relu(x W1 + b1) W2 + b2                                          layers/feedforward.py: FeedForward
+    3.4    word vectors x sqrt(hidden size); one table for                  TransformerModel below,
+           source, target and the logits                                    TransformerForConditionalGeneration below
+    3.5    sines and cosines of the position                                layers/positions.py: sinusoids
+    5.4    dropout on sublayers and embeddings; label smoothing             here; models/losses.py: token_loss
+    6.1    beam search                                                      generation/generate.py
+
+Every other file in this folder changes some line of that table, and says which. The way from source to target through
+a model's parts, which all encoder-decoders share, is ``EncoderDecoder.forward`` in seq2seq.py.
+
+Checked against ``torch.nn.Transformer``, which has one norm more at the end of each side, and for checkpoints against
+FSMT, transformers 4.57 ``models/fsmt/modeling_fsmt.py``: fairseq's winners of WMT 2019, at the end of this file.
+
+Traps:
+    * Files of FSMT call it ``output_projection``, inside the decoder, and tie it to the target's table in any case.
+    * FSMT's positions: sines before cosines, slightly other wavelengths, the first token at ``pad_token_id + 1``, and
+      padding, told by its id, at a place without a vector.
+    * FSMT shifts as mBART does: a target begins with its own last token, the end of the sentence. transformers' own
+      ``forward(labels=...)`` feeds the *source* to the decoder; we feed the labels, as its data collator does.
+    * transformers 4.57's ``generate`` puts every new token of FSMT in the first place or, with ``use_cache=False``,
+      shows the decoder its future. Ours does neither, so that its texts differ, and are more probable.
+    * The output of transformers' ``FSMTModel`` are logits; ours are vectors, as all other models' without a head.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minitransformer.config import key
+from minitransformer.errors import ConfigError
+from minitransformer.layers import (
+    DecoderCache,
+    Embeddings,
+    FeedForward,
+    MultiHeadAttention,
+    PostNormBlock,
+    SinusoidalPositions,
+    Stack,
+    activation,
+)
+from minitransformer.models import seq2seq
+from minitransformer.models.base import Architecture, PretrainedModel, encoder_decoder
+from minitransformer.models.fairseq import FairseqConfig, fairseq_layers
+from minitransformer.models.heads import Logits
+from minitransformer.models.outputs import Seq2SeqOutput
+from minitransformer.weights import Ignore, Tied, WeightMap, embedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(FairseqConfig):
+    """The base model of the paper's table 3, under the keys that FSMT's config.json has."""
+
+    model_type: ClassVar[str] = "transformer"
+    IGNORES = {
+        **FairseqConfig.IGNORES,
+        "langs": "read by the tokenizer",
+        "decoder": "a copy of other keys",
+    }
+
+    vocab_size: int = key("src_vocab_size", 37000)
+    target_vocab_size: int = key("tgt_vocab_size", 37000)
+    hidden_size: int = key("d_model", 512)
+    num_layers: int = key("encoder_layers", 6)
+    num_heads: int = key("encoder_attention_heads", 8)
+    encoder_ffn_dim: int = 2048
+    decoder_layers: int = 6
+    decoder_attention_heads: int = 8
+    decoder_ffn_dim: int = 2048
+    activation: str = key("activation_function", "relu")
+    scale_embedding: bool = True
+    decoder_start_token_id: int | None = 2
+
+    def check(self) -> None:
+        """Raise a ConfigError if the fields contradict each other."""
+        super().check()
+        if self.tie_word_embeddings and self.vocab_size != self.target_vocab_size:
+            raise ConfigError(
+                f"tie_word_embeddings needs one vocabulary, but src_vocab_size is {self.vocab_size} and "
+                f"tgt_vocab_size {self.target_vocab_size}"
+            )
+
+
+WEIGHTS = WeightMap(
+    prefix="model",
+    backbone=[
+        embedding("encoder.embed_tokens", "encoder_embeddings.word"),
+        embedding("decoder.embed_tokens", "decoder_embeddings.word"),
+        embedding("decoder.output_projection", "decoder_embeddings.word"),
+        fairseq_layers("encoder"),
+        fairseq_layers("decoder", cross=True),
+    ],
+    tied=[
+        Tied("model.decoder.output_projection.weight", "model.decoder.embed_tokens.weight"),
+        Tied("model.encoder.embed_tokens.weight", "model.decoder.output_projection.weight"),
+    ],
+    ignore=[
+        Ignore("model.encoder.embed_positions.weight", why="sinusoids, which are computed"),
+        Ignore("model.decoder.embed_positions.weight", why="sinusoids, which are computed"),
+    ],
+)
+
+
+class TransformerPretrained(PretrainedModel):
+    """What the Transformer's models share."""
+
+    CONFIG = TransformerConfig
+    WEIGHTS = WEIGHTS
+    INTERMEDIATES = encoder_decoder()
+    config: TransformerConfig
+
+
+class TransformerModel(seq2seq.EncoderDecoder, TransformerPretrained):
+    """Encoder and decoder (figure 1, without its top)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        D, act = config.hidden_size, activation(config.activation)
+
+        def make_embeddings(word: nn.Embedding) -> Embeddings:  # sections 3.4 and 3.5
+            position = self.make_positions(config)
+            return Embeddings(word, position, scale=config.embedding_scale, dropout=config.dropout)
+
+        def make_block(num_heads: int, ffn_size: int, *, cross: bool) -> PostNormBlock:  # section 3.1
+            make_attention = partial(MultiHeadAttention, D, num_heads, dropout=config.attention_dropout)
+            ffn = FeedForward(D, ffn_size, act, dropout=config.activation_dropout)
+            cross_attn = make_attention() if cross else None
+            make_norm = partial(nn.LayerNorm, D)
+            return PostNormBlock(make_attention(), ffn, make_norm, cross_attn=cross_attn, dropout=config.dropout)
+
+        source = nn.Embedding(config.vocab_size, D, padding_idx=config.pad_token_id)
+        target = nn.Embedding(config.target_vocab_size, D, padding_idx=config.pad_token_id)
+        self.encoder_embeddings = make_embeddings(source)
+        self.encoder = Stack(
+            make_block(config.num_heads, config.encoder_ffn_dim, cross=False) for _ in range(config.num_layers)
+        )
+        self.decoder_embeddings = make_embeddings(source if config.tie_word_embeddings else target)
+        self.decoder = Stack(
+            make_block(config.decoder_attention_heads, config.decoder_ffn_dim, cross=True)
+            for _ in range(config.decoder_layers)
+        )
+
+    def make_positions(self, config: TransformerConfig) -> nn.Module:
+        """The table of section 3.5: sine and cosine alternate."""
+        return SinusoidalPositions(config.num_positions, config.hidden_size, interleaved=True)
+
+
+class TransformerForConditionalGeneration(seq2seq.ConditionalGeneration, TransformerPretrained):
+    """Translate (figure 1). For training as in section 5.4 pass ``label_smoothing=0.1`` beside the labels."""
+
+    BACKBONE: ClassVar[type[TransformerModel]] = TransformerModel
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        self.model = self.BACKBONE(config)
+        self.lm_head = Logits(config.hidden_size, config.target_vocab_size, bias=False)
+        self.lm_head.weight = self.model.decoder_embeddings.word.weight  # section 3.4
+
+
+ARCHITECTURE = Architecture(
+    TransformerConfig, {"Model": TransformerModel, "ForSeq2SeqLM": TransformerForConditionalGeneration}
+)
+
+
+# -------------------------------------------------------------------------------------- FSMT: as fairseq trained it
+
+
+@dataclass(frozen=True, kw_only=True)
+class FSMTConfig(TransformerConfig):
+    """config.json of FSMT: the paper's big model, with a vocabulary for each language."""
+
+    model_type: ClassVar[str] = "fsmt"
+
+    vocab_size: int = key("src_vocab_size", 42024)
+    target_vocab_size: int = key("tgt_vocab_size", 42024)
+    hidden_size: int = key("d_model", 1024)
+    num_layers: int = key("encoder_layers", 12)
+    num_heads: int = key("encoder_attention_heads", 16)
+    encoder_ffn_dim: int = 4096
+    decoder_layers: int = 12
+    decoder_attention_heads: int = 16
+    decoder_ffn_dim: int = 4096
+    tie_word_embeddings: bool = False
+    generation: dict[str, Any] = field(
+        default_factory=lambda: {"max_length": 200, "num_beams": 5, "forced_eos_token_id": 2}, metadata={"key": None}
+    )
+
+    def check(self) -> None:
+        """Raise a ConfigError if the fields contradict each other."""
+        super().check()
+        if self.pad_token_id is None:
+            raise ConfigError("fsmt needs pad_token_id: its positions are counted from there")
+
+
+class FairseqPositions(SinusoidalPositions):
+    """fairseq's table: sines before cosines, in float32, and nothing at the padding's place.
+
+    Args:
+        num_positions: how many positions there are.
+        hidden_size: width of a vector.
+        padding: the place of padding; the first token's is the next one.
+    """
+
+    def __init__(self, num_positions: int, hidden_size: int, *, padding: int) -> None:
+        super().__init__(num_positions + padding + 1, hidden_size, interleaved=False)
+        numbers = partial(torch.arange, dtype=torch.float32, device="cpu")
+        half = hidden_size // 2
+        speeds = torch.exp(numbers(half) * -(math.log(10000) / (half - 1)))
+        angles = numbers(len(self.table))[:, None] * speeds[None]
+        table = F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, hidden_size % 2))
+        table[padding] = 0
+        self.table = table
+
+
+class FSMTModel(TransformerModel):
+    """Encoder and decoder."""
+
+    CONFIG = FSMTConfig
+    config: FSMTConfig
+
+    def make_positions(self, config: TransformerConfig) -> nn.Module:
+        """The table that fairseq's models were trained with."""
+        return FairseqPositions(config.num_positions, config.hidden_size, padding=self.padding)
+
+    @property
+    def padding(self) -> int:
+        """Id of the padding token."""
+        assert self.config.pad_token_id is not None  # checked with the config
+        return self.config.pad_token_id
+
+    def positions(self, ids: Tensor, offset: int = 0) -> Tensor:
+        """Only tokens count, and begin just behind the padding's place."""
+        tokens = ids.ne(self.padding)
+        return self.padding + (tokens.cumsum(dim=1) + offset) * tokens
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Tensor | None = None,
+        past_key_values: DecoderCache | None = None,
+    ) -> Seq2SeqOutput:
+        """As ``EncoderDecoder.forward``; a target given as a whole hides its padding without being told where it is."""
+        if decoder_input_ids is not None and decoder_attention_mask is None and past_key_values is None:
+            decoder_attention_mask = decoder_input_ids.ne(self.padding)
+        return super().forward(
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, encoder_outputs, past_key_values
+        )
+
+
+class FSMTForConditionalGeneration(seq2seq.WrappedShift, TransformerForConditionalGeneration):
+    """Translate."""
+
+    CONFIG = FSMTConfig
+    BACKBONE = FSMTModel
+
+
+FSMT = Architecture(FSMTConfig, {"Model": FSMTModel, "ForSeq2SeqLM": FSMTForConditionalGeneration})
