@@ -1,0 +1,181 @@
+"""`AutoTokenizer`: which family a folder's tokenizer belongs to, and reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minitransformer.errors import MissingFileError, TokenizerError, did_you_mean
+from minitransformer.tokenization.albert import AlbertTokenizer
+from minitransformer.tokenization.base import Tokenizer
+from minitransformer.tokenization.bert import BertTokenizer, DistilBertTokenizer, ElectraTokenizer
+from minitransformer.tokenization.ctrl import CTRLTokenizer
+from minitransformer.tokenization.files import Source, collect_settings, load_backend
+from minitransformer.tokenization.fsmt import FSMTTokenizer
+from minitransformer.tokenization.gpt import OpenAIGPTTokenizer
+from minitransformer.tokenization.gpt2 import GPT2Tokenizer
+from minitransformer.tokenization.marian import MarianTokenizer
+from minitransformer.tokenization.mbart import MBart50Tokenizer, MBartTokenizer
+from minitransformer.tokenization.roberta import BartTokenizer, RobertaTokenizer
+from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES
+from minitransformer.tokenization.t5 import T5Tokenizer
+from minitransformer.tokenization.transformer_xl import TransfoXLTokenizer
+
+FAMILIES: dict[str, type[Tokenizer]] = {
+    "albert": AlbertTokenizer,
+    "bart": BartTokenizer,
+    "bert": BertTokenizer,
+    "ctrl": CTRLTokenizer,
+    "distilbert": DistilBertTokenizer,
+    "electra": ElectraTokenizer,
+    "fsmt": FSMTTokenizer,
+    "gpt2": GPT2Tokenizer,
+    "marian": MarianTokenizer,
+    "mbart": MBartTokenizer,
+    "mbart50": MBart50Tokenizer,
+    "openai-gpt": OpenAIGPTTokenizer,
+    "roberta": RobertaTokenizer,
+    "t5": T5Tokenizer,
+    "transfo-xl": TransfoXLTokenizer,
+}
+"""``model_type`` of config.json -> tokenizer."""
+
+_ALL: tuple[type[Tokenizer], ...] = (Tokenizer, *FAMILIES.values())
+CLASSES = {family.class_name.removesuffix("Fast"): family for family in _ALL}
+"""``tokenizer_class`` of tokenizer_config.json, without ``Fast`` -> tokenizer."""
+
+
+class AutoTokenizer:
+    """The tokenizer that belongs to a checkpoint."""
+
+    def __init__(self) -> None:
+        raise TypeError("write AutoTokenizer.from_pretrained(id_or_folder)")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        id_or_folder: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        **overrides: Any,
+    ) -> Tokenizer:
+        """Read a tokenizer: tokenizer.json if there is one, else the family's vocabulary files.
+
+        The family is told by ``tokenizer_class`` in tokenizer_config.json, else by config.json, else by the
+        files.
+
+        Args:
+            id_or_folder: a folder, or the id of a model on the Hub.
+            revision: branch, tag or commit on the Hub.
+            token: access token for the Hub.
+            overrides: settings that win over tokenizer_config.json: special tokens (``pad_token="[PAD]"``),
+                ``model_max_length``, ``padding_side``, and the family's own (``do_lower_case``,
+                ``add_prefix_space``).
+
+        Raises:
+            MissingFileError: the folder, or the files that the family needs, do not exist.
+            TokenizerError: an unknown family or setting, or files that make no tokenizer.
+            HubError: the Hub could not be reached, or refused.
+        """
+        if not isinstance(id_or_folder, (str, Path)) or not str(id_or_folder):
+            raise TokenizerError(f"AutoTokenizer takes a folder or the id of a model, not {id_or_folder!r}")
+        source = Source(id_or_folder, revision, token)
+        config = source.read("tokenizer_config.json")
+        asked = overrides.pop("tokenizer_class", None) or config.get("tokenizer_class")
+        family = find_class(asked) if asked else find_family(source)
+        check_overrides(family, overrides)
+        path = source.find("tokenizer.json") if family.uses_tokenizer_json else None
+        if path is not None:
+            backend = load_backend(path)
+            return family(backend, collect_settings(source, config, overrides, backend))
+        files = find_vocabulary(family, source)
+        settings = collect_settings(source, config, overrides, None)
+        defaults = {**family.common_settings, **family.default_tokens, **family.settings}
+        complete = {**defaults, **settings}
+        del complete["clean_up_tokenization_spaces"]  # build may have a default of its own
+        if "clean_up_tokenization_spaces" in settings:
+            complete["clean_up_tokenization_spaces"] = settings["clean_up_tokenization_spaces"]
+        return family(family.build(files, complete), complete, files)
+
+
+def find_class(name: Any) -> type[Tokenizer]:
+    """The family of a ``tokenizer_class``."""
+    plain = str(name).removesuffix("Fast")
+    if plain not in CLASSES:
+        known = ", ".join(sorted(CLASSES))
+        raise TokenizerError(
+            f"tokenizer_class {name!r} is not supported.{did_you_mean(plain, CLASSES)} Known are {known}. "
+            "Where there is a tokenizer.json, tokenizer_class='PreTrainedTokenizerFast' reads it as it is"
+        )
+    return CLASSES[plain]
+
+
+def find_family(source: Source) -> type[Tokenizer]:
+    """The family by config.json, else by the files that are there."""
+    config = source.read("config.json")
+    if config.get("tokenizer_class"):
+        return find_class(config["tokenizer_class"])
+    model_type = config.get("model_type")
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
+    if model_type is not None:
+        raise TokenizerError(
+            f"no tokenizer is known for model_type {model_type!r} of config.json."
+            f"{did_you_mean(str(model_type), FAMILIES)} Known are {', '.join(sorted(FAMILIES))}"
+        )
+    return guess_family(source)
+
+
+def guess_family(source: Source) -> type[Tokenizer]:
+    """The family by the files that are there."""
+    if source.find("tokenizer.json"):
+        return Tokenizer
+    if source.find("vocab.txt"):
+        return BertTokenizer
+    if source.find("source.spm"):
+        return MarianTokenizer
+    if source.find("vocab-src.json"):
+        return FSMTTokenizer
+    if source.find("sentencepiece.bpe.model"):
+        return MBartTokenizer
+    if path := source.find("spiece.model"):
+        return AlbertTokenizer if b"[CLS]" in path.read_bytes() else T5Tokenizer
+    if source.find("merges.txt") and (path := source.find("vocab.json")):
+        text = path.read_text(encoding="utf-8")
+        marks = {"<|endoftext|>": GPT2Tokenizer, "</w>": OpenAIGPTTokenizer, "@@": CTRLTokenizer}
+        return next((family for mark, family in marks.items() if mark in text), RobertaTokenizer)
+    if source.find("vocab.pkl"):
+        return TransfoXLTokenizer
+    raise MissingFileError(
+        f"{source.id_or_folder} has no tokenizer. Accepted: tokenizer.json; vocab.txt (BERT); vocab.json and "
+        "merges.txt (GPT-2, RoBERTa, BART, GPT, CTRL); spiece.model (T5, ALBERT); sentencepiece.bpe.model "
+        "(mBART); source.spm, target.spm and vocab.json (Marian); vocab-src.json, vocab-tgt.json and merges.txt "
+        "(FSMT); vocab.pkl (Transformer-XL); beside them tokenizer_config.json or config.json, to tell the family"
+    )
+
+
+def find_vocabulary(family: type[Tokenizer], source: Source) -> dict[str, Path]:
+    """The paths of the files that a family is built from."""
+    found = {name: source.find(name) for name in (*family.vocabulary_files, *family.optional_files)}
+    missing = [name for name in family.vocabulary_files if found[name] is None]
+    if missing or not found:
+        needed = " and ".join(family.vocabulary_files)
+        accepted = " or ".join(filter(None, ["tokenizer.json" if family.uses_tokenizer_json else "", needed]))
+        lacking = f" (missing: {', '.join(missing)})" if len(missing) < len(family.vocabulary_files) else ""
+        raise MissingFileError(
+            f"{source.id_or_folder} has no tokenizer of the kind {family.class_name}, which needs {accepted}{lacking}"
+        )
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def check_overrides(family: type[Tokenizer], overrides: Mapping[str, Any]) -> None:
+    """Raise a TokenizerError for a setting that the family does not have."""
+    known = {*ROLES, LIST_ROLE, *family.common_settings, *family.settings}
+    for name in overrides:
+        if name not in known:
+            raise TokenizerError(
+                f"{family.class_name} has no setting {name!r}.{did_you_mean(name, known)} "
+                f"It has {', '.join(sorted(known))}"
+            )

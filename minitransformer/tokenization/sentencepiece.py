@@ -1,0 +1,289 @@
+"""SentencePiece model files, read without the sentencepiece and protobuf packages.
+
+A file is one protobuf message. What matters in it: the pieces with their scores (log-probabilities of a
+unigram language model), and a table of character replacements. `build_unigram` makes a ``tokenizers`` backend
+of it.
+
+Paper: Kudo 2018 (unigram); Kudo and Richardson 2018. Reference: ``sentencepiece_model.proto`` of
+SentencePiece, ``transformers/convert_slow_tokenizer.py`` (SpmConverter).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+
+from minitransformer.errors import TokenizerError
+from minitransformer.hub import check_no_pointer
+from minitransformer.tokenization.files import build_or_explain
+
+SPACE = "▁"
+"""Stands for a blank in pieces."""
+UNIGRAM = 1
+MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
+
+
+class Kind(IntEnum):
+    """What a piece is."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+class Piece(NamedTuple):
+    """A piece, its log-probability, and what it is."""
+
+    text: str
+    score: float
+    kind: int
+
+
+@dataclass
+class SentencePieceModel:
+    """What a model file holds.
+
+    Attributes:
+        pieces: by id.
+        model_type: 1 is unigram.
+        unk_id: the id of the unknown piece.
+        charsmap: the table of character replacements, in SentencePiece's own format; empty for none.
+        add_dummy_prefix: a blank goes before the text.
+        remove_extra_whitespaces: runs of blanks become one, those at both ends go.
+    """
+
+    pieces: list[Piece] = field(default_factory=list)
+    model_type: int = UNIGRAM
+    unk_id: int = 0
+    charsmap: bytes = b""
+    add_dummy_prefix: bool = True
+    remove_extra_whitespaces: bool = True
+
+
+def read_model(path: Path) -> SentencePieceModel:
+    """Read a SentencePiece file.
+
+    Raises:
+        TokenizerError: the file is truncated, no SentencePiece file, or no unigram model.
+    """
+    check_no_pointer(path)
+    model = SentencePieceModel()
+    try:
+        for number, value in read_message(path.read_bytes()):
+            if number == 1:
+                model.pieces.append(_read_piece(value))
+            elif number == 2:
+                _read_trainer(value, model)
+            elif number == 3:
+                _read_normalizer(value, model)
+    except (ValueError, TypeError, struct.error) as error:
+        raise TokenizerError(f"{path} is truncated, or no SentencePiece model: {error}") from error
+    if not model.pieces:
+        raise TokenizerError(f"{path} is no SentencePiece model: it has no pieces")
+    if model.model_type != UNIGRAM:
+        kind = MODEL_TYPES.get(model.model_type, model.model_type)
+        raise TokenizerError(f"{path} is a SentencePiece model of type {kind}; only unigram models are supported")
+    if not 0 <= model.unk_id < len(model.pieces):
+        raise TokenizerError(f"{path} names {model.unk_id} as unknown piece, but has {len(model.pieces)} pieces")
+    return model
+
+
+def read_message(data: bytes) -> Iterator[tuple[int, Any]]:
+    """The fields of a protobuf message: (number, integer or bytes).
+
+    Raises:
+        ValueError: the message is cut off, or has a field of a kind that does not exist.
+    """
+    at = 0
+    while at < len(data):
+        key, at = _read_varint(data, at)
+        number, kind = key >> 3, key & 7
+        if kind == 0:
+            value, at = _read_varint(data, at)
+            yield number, value
+            continue
+        if kind == 2:
+            size, at = _read_varint(data, at)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"field {number} is of kind {kind}")
+        if at + size > len(data):
+            raise ValueError(f"field {number} wants {size} bytes, and {len(data) - at} are left")
+        yield number, data[at : at + size]
+        at += size
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if at >= len(data):
+            raise ValueError("it ends inside of a number")
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def _read_piece(data: bytes) -> Piece:
+    values: dict[int, Any] = dict(read_message(data))
+    score = struct.unpack("<f", values[2])[0] if 2 in values else 0.0
+    return Piece(values.get(1, b"").decode("utf-8"), score, values.get(3, Kind.NORMAL))
+
+
+def _read_trainer(data: bytes, model: SentencePieceModel) -> None:
+    values: dict[int, Any] = dict(read_message(data))
+    model.model_type = values.get(3, UNIGRAM)
+    model.unk_id = values.get(40, 0)
+
+
+def _read_normalizer(data: bytes, model: SentencePieceModel) -> None:
+    values: dict[int, Any] = dict(read_message(data))
+    model.charsmap = values.get(2, b"")
+    model.add_dummy_prefix = bool(values.get(3, 1))
+    model.remove_extra_whitespaces = bool(values.get(4, 1))
+
+
+def build_unigram(
+    model: SentencePieceModel,
+    path: Path,
+    vocabulary: list[tuple[str, float]],
+    unk_id: int,
+    prepend: str = "always",
+) -> tokenizers.Tokenizer:
+    """A backend from a model's pieces, as transformers' fast tokenizers have it.
+
+    Args:
+        model: the file's contents.
+        path: the file, for messages.
+        vocabulary: (piece, score) by id: the family's rearrangement of the model's pieces.
+        unk_id: the unknown piece's place in the vocabulary.
+        prepend: "always": a blank before the text and after each added token; "first": before the text only.
+    """
+    backend = tokenizers.Tokenizer(build_or_explain(lambda: models.Unigram(vocabulary, unk_id), path))
+    control = [piece for piece in model.pieces if piece.kind in (Kind.CONTROL, Kind.USER_DEFINED)]
+    backend.add_tokens(
+        [AddedToken(piece.text, normalized=False, special=piece.kind == Kind.CONTROL) for piece in control]
+    )
+    steps: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
+    steps += [normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), SPACE)]
+    backend.normalizer = normalizers.Sequence(steps)
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=prepend)
+    backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme=prepend)
+    return backend
+
+
+class Normalizer:
+    """SentencePiece's own normalization: replaces characters, orders blanks, writes them as `SPACE`.
+
+    transformers' fast tokenizers approximate it (`build_unigram`); this is what SentencePiece itself does.
+    The table is a trie of byte strings (a Darts double array: one 32-bit unit a node), whose values point at
+    the replacements.
+
+    Args:
+        model: the file's contents.
+    """
+
+    def __init__(self, model: SentencePieceModel) -> None:
+        self.model = model
+        size = struct.unpack_from("<I", model.charsmap)[0] if model.charsmap else 0
+        self.units = struct.unpack_from(f"<{size // 4}I", model.charsmap, 4) if size else ()
+        self.replacements = model.charsmap[4 + size :]
+
+    def __call__(self, text: str) -> str:
+        """The text as the unigram model sees it; empty if there are but blanks."""
+        data = text.encode("utf-8")
+        replaced, at = [], 0
+        while at < len(data):
+            replacement, at = self._replace_prefix(data, at)
+            replaced.append(replacement)
+        result = b"".join(replaced).decode("utf-8", errors="replace")
+        if self.model.remove_extra_whitespaces:
+            result = _BLANKS.sub(" ", result).strip(" ")
+        if not result:
+            return ""
+        if self.model.add_dummy_prefix:
+            result = " " + result
+        result = result.replace(" ", SPACE)
+        return result.rstrip(SPACE) if self.model.remove_extra_whitespaces else result
+
+    def _replace_prefix(self, data: bytes, at: int) -> tuple[bytes, int]:
+        """What the longest known byte string at a place becomes, else its character; and the next place."""
+        best, end = -1, at
+        if self.units:
+            unit = self.units[0]
+            node = _offset(unit)
+            for place in range(at, len(data)):
+                node ^= data[place]
+                unit = self.units[node]
+                if unit & 0x800000FF != data[place]:
+                    break
+                node ^= _offset(unit)
+                if unit >> 8 & 1:  # a value hangs here
+                    best, end = self.units[node] & 0x7FFFFFFF, place + 1
+        if best >= 0:
+            return self.replacements[best : self.replacements.index(0, best)], end
+        end = at + _UTF8_LENGTHS[data[at] >> 4]
+        return data[at:end], end
+
+
+_BLANKS = re.compile(" {2,}")
+_UTF8_LENGTHS = (1,) * 12 + (2, 2, 3, 4)
+
+
+def _offset(unit: int) -> int:
+    return unit >> 10 << ((unit & 0x200) >> 6)
+
+
+class PieceModel:
+    """Text to pieces and back, as SentencePiece does it.
+
+    Args:
+        path: a SentencePiece file of a unigram model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        model = read_model(path)
+        if any(piece.kind in (Kind.USER_DEFINED, Kind.BYTE) for piece in model.pieces):
+            raise TokenizerError(f"{path} has user-defined pieces or bytes, which are not supported here")
+        self.normalize = Normalizer(model)
+        self.control = {piece.text for piece in model.pieces if piece.kind == Kind.CONTROL}
+        self.unknown = model.pieces[model.unk_id].text
+        known = [(piece.text, piece.score) for piece in model.pieces if piece.kind == Kind.NORMAL]
+        self.known = {text for text, _ in known}
+        lowest = min((score for _, score in known), default=0.0)  # what unknown characters are measured by
+        vocabulary = [*known, (" ", lowest)]  # the unknown piece is found nowhere: blanks are `SPACE` by then
+        self.backend = tokenizers.Tokenizer(
+            build_or_explain(lambda: models.Unigram(vocabulary, len(vocabulary) - 1), path)
+        )
+
+    def encode(self, text: str) -> list[str]:
+        """The pieces of a text; unknown characters are pieces of their own, neighbours together."""
+        normal = self.normalize(text)
+        return [token.value for token in self.backend.model.tokenize(normal)] if normal else []
+
+    def decode(self, pieces: list[str]) -> str:
+        """The text of pieces: blanks at the start go, control pieces stand for nothing."""
+        text = ""
+        for piece in pieces:
+            if piece in self.control:
+                continue
+            if piece == self.unknown:
+                text += " ⁇ "
+            elif piece in self.known:
+                text += (piece if text else piece.removeprefix(SPACE)).replace(SPACE, " ")
+            else:
+                text += piece  # a stranger stays as it is
+        return text

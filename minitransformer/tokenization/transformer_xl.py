@@ -1,0 +1,173 @@
+"""The tokenizer of Transformer-XL: whole words, split as WikiText-103 is.
+
+Punctuation is normalized and split off by the Moses rules, dashes inside of words become ``@-@``, and numbers
+are split at points and commas: ``23,000`` is ``23 @,@ 000``. Needs the package sacremoses.
+
+The vocabulary is vocab.pkl, a pickle, which is read without running anything that it asks for; or vocab.txt,
+one word a line.
+
+Paper: Dai et al. 2019, section 4.1. Reference: ``models/deprecated/transfo_xl/tokenization_transfo_xl.py``
+(there is no fast tokenizer).
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from minitransformer.errors import MissingFileError, TokenizerError
+from minitransformer.hub import check_no_pointer
+from minitransformer.tokenization.files import read_lines
+from minitransformer.tokenization.pieces import PieceTokenizer, build_lookup, import_sacremoses, lower_case
+from minitransformer.tokenization.saving import write_text
+
+_INSIDE_NUMBER = re.compile(r"(?<=\d)[,.](?=\d)")
+
+
+class TransfoXLTokenizer(PieceTokenizer):
+    """Words by the Moses rules."""
+
+    class_name = "TransfoXLTokenizer"
+    optional_files = ("vocab.pkl", "vocab.txt")
+    inputs = ("input_ids",)
+    default_tokens = {"unk_token": "<unk>", "eos_token": "<eos>"}
+    settings = {
+        "lower_case": False,
+        "delimiter": None,
+        "language": "en",
+        "never_split": None,
+        "special": None,
+        "min_freq": 0,
+        "max_size": None,
+    }
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        settings: Mapping[str, Any] | None = None,
+        files: Mapping[str, Path] | None = None,
+    ) -> None:
+        given = {"additional_special_tokens": ["<formula>"], **(settings or {})}
+        super().__init__(backend, given, files)
+        sacremoses = import_sacremoses("Transformer-XL's")
+        language = self.options["language"]
+        self._normalizer = sacremoses.MosesPunctNormalizer(language)
+        self._tokenizer = sacremoses.MosesTokenizer(language)
+        self._detokenizer = sacremoses.MosesDetokenizer(language)
+
+    @classmethod
+    def build(cls, files: Mapping[str, Path], settings: dict[str, Any]) -> tokenizers.Tokenizer:
+        if "vocab.txt" in files:
+            path = files["vocab.txt"]
+            words = [line.split()[0] for line in read_lines(path) if line.strip()]
+        elif "vocab.pkl" in files:
+            path = files["vocab.pkl"]
+            words = read_pickled_words(path)
+        else:
+            raise MissingFileError("no vocabulary for a TransfoXLTokenizer, which needs vocab.pkl or vocab.txt")
+        vocabulary: dict[str, int] = {}
+        for word in words:
+            vocabulary.setdefault(word, len(vocabulary))
+        unknown = str(settings["unk_token"])
+        if unknown not in vocabulary and "<UNK>" in vocabulary:
+            settings["unk_token"] = unknown = "<UNK>"
+        return build_lookup(vocabulary, unknown, path)
+
+    def prepare(self, text: str) -> str:
+        """Lowercase, if the model does, all but special tokens."""
+        if not self.options["lower_case"]:
+            return text
+        return lower_case(text, self.all_special_tokens)
+
+    def split(self, text: str) -> list[str]:
+        """Words, punctuation and the parts of numbers."""
+        text = text.strip()
+        if self.options["delimiter"] == "":
+            return list(text)
+        words = self._tokenizer.tokenize(
+            self._normalizer.normalize(text),
+            aggressive_dash_splits=True,
+            escape=False,
+            protected_patterns=self.options["never_split"] or self.all_special_tokens,
+        )
+        return [part for word in words for part in _INSIDE_NUMBER.sub(r" @\g<0>@ ", word).split()]
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """Text with punctuation and numbers put together again."""
+        text: str = self._detokenizer.detokenize(tokens)
+        return text.replace(" @,@ ", ",").replace(" @.@ ", ".").strip()
+
+    def save_vocabulary(self, folder: Path) -> list[str]:
+        """Write vocab.txt, which needs no trust to be read."""
+        words = sorted(self.backend.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
+        return [write_text(folder / "vocab.txt", "".join(word + "\n" for word, _ in words))]
+
+
+class _Nothing:
+    """Stands for an object that is not wanted: takes whatever a pickle gives it, and does nothing."""
+
+    def __init__(self, *args: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+
+    def append(self, value: Any) -> None: ...
+
+    def __call__(self, *args: Any) -> _Nothing:
+        return self
+
+
+class _UnwantedError(pickle.UnpicklingError):
+    """A pickle asks for more than words."""
+
+
+class _WordsUnpickler(pickle.Unpickler):
+    """Reads plain containers, and runs nothing that a pickle asks for.
+
+    A vocabulary that transformers has saved carries its rules along; these become `_Nothing`. Anything else
+    is refused.
+    """
+
+    containers = {
+        ("builtins", "set"): set,
+        ("collections", "Counter"): Counter,
+        ("collections", "OrderedDict"): OrderedDict,
+    }
+    unwanted = frozenset({"re", "sacremoses", "tokenizers", "transformers"})
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in self.containers:
+            return self.containers[module, name]
+        if module.split(".")[0] in self.unwanted:
+            return _Nothing
+        raise _UnwantedError(f"it asks for {module}.{name}")
+
+
+def read_pickled_words(path: Path) -> list[str]:
+    """The words of a vocab.pkl, by id.
+
+    Raises:
+        TokenizerError: the pickle asks for more than plain containers, or holds no words.
+    """
+    check_no_pointer(path)
+    try:
+        with open(path, "rb") as file:
+            contents = _WordsUnpickler(file).load()
+    except _UnwantedError as error:
+        raise TokenizerError(
+            f"{path} is a pickle that holds more than words ({error}), and such code is never run: make a "
+            "vocab.txt of it, one word a line, where you trust it"
+        ) from error
+    except Exception as error:  # a damaged pickle can raise anything
+        raise TokenizerError(f"{path} is no pickle that can be read: {error!r}") from error
+    words = contents.get("idx2sym") if isinstance(contents, dict) else None
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+        raise TokenizerError(f"{path} is no vocabulary of Transformer-XL: it has no list of words named idx2sym")
+    return words

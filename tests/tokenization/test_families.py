@@ -1,0 +1,151 @@
+"""Every family, built from its vocabulary files, against transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenization import vocabularies as make
+from tokenization.comparison import HARD, Comparison
+from transformers import AutoTokenizer as Reference
+
+from minitransformer import AutoTokenizer
+
+TEXTS = make.LINES[:20] + HARD
+FAST = {
+    "bert": (make.wordpiece, {}),
+    "bert, old limit": (make.wordpiece, {"max_len": 40}),
+    "bert cased": (make.wordpiece, {"do_lower_case": False, "model_max_length": 64, "strip_accents": True}),
+    "bert, accents": (make.wordpiece, {"strip_accents": False, "tokenize_chinese_chars": False}),
+    "distilbert": (make.wordpiece, {"tokenizer_class": "DistilBertTokenizer", "padding_side": "left"}),
+    "electra": (make.wordpiece, {"tokenizer_class": "ElectraTokenizerFast", "truncation_side": "left"}),
+    "gpt2": (make.gpt2, {}),
+    "gpt2, bos": (make.gpt2, {"add_bos_token": True, "add_prefix_space": True, "model_max_length": 32}),
+    "roberta": (make.roberta, {}),
+    "roberta, prefix": (make.roberta, {"add_prefix_space": True, "trim_offsets": False}),
+    "bart": (make.roberta, {"tokenizer_class": "BartTokenizer", "clean_up_tokenization_spaces": True}),
+    "gpt": (make.gpt, {}),
+}
+SENTENCEPIECE = {
+    "t5": (make.t5, {"extra_ids": 10}),
+    "t5, first": (make.t5, {"extra_ids": 10, "legacy": False}),
+    "albert": (make.albert, {}),
+    "albert, accents": (make.albert, {"keep_accents": True, "do_lower_case": False}),
+    "mbart": (make.mbart, {"src_lang": "de_DE"}),
+    "mbart-50": (make.mbart, {"tokenizer_class": "MBart50Tokenizer", "src_lang": "gl_ES"}),
+}
+SLOW = {
+    "marian": (make.marian, {}),
+    "ctrl": (make.ctrl, {}),
+    "transformer-xl": (make.transformer_xl, {}),
+    "transformer-xl, lower": (make.transformer_xl, {"lower_case": True}),
+}
+
+
+def compare(folder: Path, **overrides: Any) -> Comparison:
+    ours, theirs = (auto.from_pretrained(folder, **overrides) for auto in (AutoTokenizer, Reference))
+    return Comparison(ours, theirs).everything(TEXTS)
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_fast_families(name: str, tmp_path: Path) -> None:
+    build, config = FAST[name]
+    assert compare(build(tmp_path, **config)).equal()
+
+
+@pytest.mark.parametrize("name", SENTENCEPIECE)
+def test_sentencepiece_families(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("google.protobuf", reason="the reference reads SentencePiece files with protobuf")
+    build, config = SENTENCEPIECE[name]
+    assert compare(build(tmp_path, **config)).equal()
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_families_without_fast_reference(name: str, tmp_path: Path) -> None:
+    build, config = SLOW[name]
+    assert compare(build(tmp_path, **config)).equal()
+
+
+@pytest.mark.parametrize("build", [make.t5, make.albert, make.mbart])
+def test_sentencepiece_itself(build: Any, tmp_path: Path) -> None:
+    """The slow tokenizers run SentencePiece; on plain text all agree (but for ties: ".. ." and ". ..")."""
+    ours = AutoTokenizer.from_pretrained(build(tmp_path))
+    theirs = Reference.from_pretrained(tmp_path, use_fast=False)
+    for line in (line for line in make.LINES if ".." not in line):
+        assert ours(line)["input_ids"] == theirs(line)["input_ids"], line
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "roberta"])
+def test_overrides_win(name: str, tmp_path: Path) -> None:
+    build, overrides = {
+        "bert": (make.wordpiece, {"do_lower_case": False, "mask_token": "[unused0]", "model_max_length": 16}),
+        "gpt2": (make.gpt2, {"pad_token": "<|endoftext|>", "padding_side": "left"}),
+        "roberta": (make.roberta, {"add_prefix_space": True, "mask_token": "<unk>"}),
+    }[name]
+    assert compare(build(tmp_path), **overrides).equal()
+
+
+def test_tokenizer_json_is_preferred_and_overridden(tmp_path: Path) -> None:
+    """The settings of tokenizer_config.json win over what tokenizer.json says."""
+    Reference.from_pretrained(make.wordpiece(tmp_path / "a")).save_pretrained(tmp_path / "b")
+    for config in ({"do_lower_case": False}, {"strip_accents": False}, {"tokenize_chinese_chars": False}):
+        assert compare(make.folder(tmp_path / "b", "bert", config)).equal()
+    Reference.from_pretrained(make.roberta(tmp_path / "c")).save_pretrained(tmp_path / "d")
+    for config in ({"trim_offsets": False}, {"add_prefix_space": True}, {"tokenizer_class": "BartTokenizer"}):
+        assert compare(make.folder(tmp_path / "d", "roberta", config)).equal()
+
+
+def test_tokenizer_json_of_no_family(tmp_path: Path) -> None:
+    """PreTrainedTokenizerFast, with padding and truncation in its file."""
+    backend = AutoTokenizer.from_pretrained(make.wordpiece(tmp_path / "a")).backend
+    backend.enable_padding(direction="left", pad_id=0, pad_token="[PAD]")
+    backend.enable_truncation(7, direction="left")
+    folder = make.folder(tmp_path / "b", None, {"tokenizer_class": "PreTrainedTokenizerFast"})
+    backend.save(str(folder / "tokenizer.json"))
+    comparison = compare(folder)
+    assert comparison.equal()
+    assert comparison.ours.padding_side == "left"
+
+
+def test_old_files(tmp_path: Path) -> None:
+    """special_tokens_map.json and added_tokens.json, as they were written before 2023."""
+    folder = make.roberta(tmp_path, errors="replace")
+    size = len(AutoTokenizer.from_pretrained(folder))
+    make.write(folder / "added_tokens.json", {"<new>": size, "<extra>": size + 1})
+    token = {"content": "<extra>", "lstrip": False, "rstrip": True, "single_word": False, "normalized": False}
+    make.write(folder / "special_tokens_map.json", {"pad_token": "<pad>", "additional_special_tokens": [token]})
+    comparison = Comparison(AutoTokenizer.from_pretrained(folder), Reference.from_pretrained(folder))
+    comparison.everything([*TEXTS, "x<new>y <extra>  z", "<extra><new>"])
+    assert comparison.equal()
+    assert len(comparison.ours) == size + 2
+
+
+@pytest.mark.parametrize(
+    ("build", "family"),
+    [
+        (make.wordpiece, "BertTokenizer"),
+        (make.gpt2, "GPT2Tokenizer"),
+        (make.roberta, "RobertaTokenizer"),
+        (make.gpt, "OpenAIGPTTokenizer"),
+        (make.ctrl, "CTRLTokenizer"),
+        (make.t5, "T5Tokenizer"),
+        (make.albert, "AlbertTokenizer"),
+        (make.mbart, "MBartTokenizer"),
+        (make.marian, "MarianTokenizer"),
+    ],
+)
+def test_the_files_tell_the_family(build: Any, family: str, tmp_path: Path) -> None:
+    folder = build(tmp_path)
+    for name in ("config.json", "tokenizer_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    assert type(AutoTokenizer.from_pretrained(folder)).__name__ == family
+
+
+def test_ctrl_reads_merges_with_no_break_spaces(tmp_path: Path) -> None:
+    """Its published file has some sixty, which the reference takes for other merges, where they stand."""
+    path = make.ctrl(tmp_path) / "merges.txt"
+    version, first, *rest = path.read_text(encoding="utf-8").split("\n")
+    odd = ["q\xa0 u", "\xa0 b", "b o\xa0", "t a\xa0b"]
+    path.write_text("\n".join([version, *odd, first, *rest[:30], "u\xa0 e", *rest[30:]]), encoding="utf-8")
+    assert compare(tmp_path).equal()
