@@ -1,0 +1,59 @@
+"""feature-extraction: the hidden states of the last layer, one vector a token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from minitransformer.errors import PipelineError
+from minitransformer.pipelines.base import TOKENIZER_OPTIONS, Pipeline
+from minitransformer.pipelines.batching import Chunk
+from minitransformer.pipelines.scores import to_numpy
+
+
+class FeatureExtractionPipeline(Pipeline):
+    """Text -> nested list of shape [1][tokens][hidden_size], special tokens included.
+
+    Options:
+        truncation: cut a text that is too long for the model.
+        tokenize_kwargs: options of the tokenizer's call, as a dictionary.
+        return_tensors: give a tensor (1, tokens, hidden_size) instead of lists.
+
+    Padding is cut off, also in batches; 4.57 leaves it in.
+    """
+
+    default_task = "feature-extraction"
+    auto_class = "AutoModel"
+    default_model = "distilbert-base-cased"
+
+    def preprocess(  # type: ignore[override]
+        self,
+        text: str,
+        *,
+        truncation: bool | str | None = None,
+        tokenize_kwargs: dict[str, Any] | None = None,
+    ) -> Chunk:
+        """Tokenize."""
+        options = dict(tokenize_kwargs or {})
+        for name in options.keys() - TOKENIZER_OPTIONS:
+            raise PipelineError(f"tokenize_kwargs has {name!r}, which is no option of the tokenizer")
+        if truncation is not None:
+            if "truncation" in options:
+                raise PipelineError("truncation is given twice: as an option and in tokenize_kwargs")
+            options["truncation"] = truncation
+        return dict(self.encode(self.check_text(text), return_tensors="pt", **options))
+
+    def forward(self, inputs: Chunk) -> Chunk:  # type: ignore[override]
+        """The first output of the model: hidden states, or the logits if it has a head."""
+        return {**inputs, "features": self.call_model(inputs)[0].cpu()}
+
+    @property
+    def token_outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """4.57 leaves padding in."""
+        return () if self.compat == "transformers" else ("features",)
+
+    def postprocess(self, outputs: Chunk, *, return_tensors: bool = False) -> torch.Tensor | list[Any]:  # type: ignore[override]
+        """Lists, or the tensor itself."""
+        features: torch.Tensor = outputs["features"]
+        return features if return_tensors else to_numpy(features).tolist()

@@ -1,0 +1,261 @@
+"""``pipeline(task, model)``: from a task's name to a pipeline that is ready to answer."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minitransformer.errors import PipelineError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+    from minitransformer.models.base import PretrainedModel
+    from minitransformer.pipelines.base import Pipeline
+    from minitransformer.pipelines.batching import BatchSize
+    from minitransformer.tokenization import Tokenizer
+
+logger = logging.getLogger("minitransformer")
+
+TASKS = {  # name -> (module under minitransformer.pipelines, class)
+    "feature-extraction": ("feature_extraction", "FeatureExtractionPipeline"),
+    "fill-mask": ("fill_mask", "FillMaskPipeline"),
+    "question-answering": ("question_answering", "QuestionAnsweringPipeline"),
+    "summarization": ("text2text", "SummarizationPipeline"),
+    "text-classification": ("text_classification", "TextClassificationPipeline"),
+    "text-generation": ("text_generation", "TextGenerationPipeline"),
+    "text2text-generation": ("text2text", "Text2TextGenerationPipeline"),
+    "token-classification": ("token_classification", "TokenClassificationPipeline"),
+    "translation": ("text2text", "TranslationPipeline"),
+    "zero-shot-classification": ("zero_shot_classification", "ZeroShotClassificationPipeline"),
+}
+ALIASES = {"ner": "token-classification", "sentiment-analysis": "text-classification"}
+T5_PAIRS = (("en", "de"), ("en", "fr"), ("en", "ro"))
+"""Languages that the default model of translation knows."""
+
+TASK_OF_HEAD = {  # how the name of a checkpoint's architecture ends -> what it is for
+    "ForMaskedLM": "fill-mask",
+    "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering",
+    "ForConditionalGeneration": "text2text-generation",
+    "ForCausalLM": "text-generation",
+    "LMHeadModel": "text-generation",
+    "Model": "feature-extraction",
+}
+
+ONLY_VALUE = {  # arguments of transformers.pipeline that have one possible value here
+    "framework": "pt",
+    "use_fast": True,
+    "trust_remote_code": False,
+    "device_map": None,
+    "config": None,
+    "feature_extractor": None,
+    "image_processor": None,
+    "processor": None,
+    "model_kwargs": {},
+}
+
+
+def pipeline(
+    task: str | None = None,
+    model: str | Path | PretrainedModel | None = None,
+    tokenizer: str | Path | Tokenizer | None = None,
+    device: int | str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+    batch_size: BatchSize = 1,
+    revision: str | None = None,
+    token: str | None = None,
+    compat: str | None = None,
+    pipeline_class: type[Pipeline] | None = None,
+    **options: Any,
+) -> Pipeline:
+    """Make the pipeline of a task.
+
+    ::
+
+        classify = pipeline("sentiment-analysis", model="path/or/model-id")
+        classify("We are very happy.")      # [{"label": "POSITIVE", "score": 0.9998}]
+
+    Args:
+        task: its name (see ``TASKS`` and ``ALIASES``, and "translation_en_to_fr" with any two languages). May
+            be left out if there is a model whose config.json says what it is for.
+        model: a folder, a model id on the Hub, or a loaded model; by default the task's own.
+        tokenizer: the same; by default the model's.
+        device: where to compute: "cpu", "cuda:1", a number of a GPU, -1 for the CPU. By default a loaded
+            model stays where it is, and others go to a GPU if there is one.
+        dtype: of the weights; by default float32 (4.57 takes what config.json names: "auto").
+        batch_size: how many inputs run together; "auto" sorts by length and packs by number of tokens.
+        revision: branch, tag or commit of a model id.
+        token: access token for the Hub.
+        compat: "transformers" for the behaviour of transformers 4.57 where ours differs.
+        pipeline_class: a class of your own instead of the task's.
+        options: options of the task, for all calls.
+
+    Raises:
+        PipelineError: an unknown task, or arguments that do not go together.
+        TypeError: an option that the task does not have.
+        CheckpointError, HubError, TokenizerError: what cannot be loaded, and why.
+    """
+    dtype = options.pop("torch_dtype", dtype)
+    for name, value in ONLY_VALUE.items():
+        given = options.pop(name, None)
+        if given is not None and given != value:
+            raise PipelineError(f"{name}={given!r} is not offered here: leave it out")
+    if task is None:
+        task = guess_task(model, revision, token)
+    task_class = pipeline_class or find_class(task)
+    task_class.check_option_names(options)  # before anything is loaded
+    if model is None:
+        model = default_model(task, task_class)
+    if tokenizer is None:
+        if not isinstance(model, (str, Path)):
+            raise PipelineError("a loaded model does not say which tokenizer belongs to it: pass tokenizer=...")
+        tokenizer = model
+    if isinstance(model, (str, Path)):
+        loaded = load_model(model, task_class, device, dtype, revision, token, compat)
+    else:
+        loaded = check_head(model, task_class, task)
+    if isinstance(tokenizer, (str, Path)):
+        from minitransformer.tokenization import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer, revision=revision, token=token)
+    return task_class(
+        loaded,
+        tokenizer,
+        task=name_with_languages(task, loaded),
+        device=device,
+        dtype=as_torch_dtype(dtype, loaded),
+        batch_size=batch_size,
+        compat=compat,
+        **options,
+    )
+
+
+def find_class(task: str) -> type[Pipeline]:
+    """The class of a task's pipeline.
+
+    Raises:
+        PipelineError: there is no such task; the message has the nearest name and all others.
+    """
+    name = ALIASES.get(task, task) if isinstance(task, str) else task
+    if isinstance(name, str) and name.startswith("translation_"):
+        if languages(name) is None:
+            raise PipelineError(f"task {task!r} must have the form translation_XX_to_YY, such as translation_en_to_fr")
+        name = "translation"
+    if name not in TASKS:
+        known = [*TASKS, *ALIASES, "translation_XX_to_YY"]
+        hint = did_you_mean(task, known) if isinstance(task, str) else ""
+        raise PipelineError(f"unknown task {task!r}.{hint} Known: {', '.join(sorted(known))}")
+    module, class_name = TASKS[name]
+    found: type[Pipeline] = getattr(import_module(f"minitransformer.pipelines.{module}"), class_name)
+    return found
+
+
+def languages(task: str) -> tuple[str, str] | None:
+    """Source and target of ``translation_XX_to_YY``."""
+    parts = task.split("_")
+    return (parts[1], parts[3]) if len(parts) == 4 and parts[2] == "to" and parts[1] and parts[3] else None
+
+
+def guess_task(model: Any, revision: str | None, token: str | None) -> str:
+    """What a model is for, by the name of its class, or of the architecture in its config.json."""
+    if model is None:
+        raise PipelineError("pass a task, a model, or both")
+    if isinstance(model, (str, Path)):
+        from minitransformer.models.auto import AutoConfig
+
+        names = AutoConfig.from_pretrained(model, revision=revision, token=token).architectures
+    else:
+        names = (type(model).__name__,)
+    for name in names:
+        for ending, task in TASK_OF_HEAD.items():
+            if name.endswith(ending):
+                return task
+    raise PipelineError(
+        f"the model does not say what it is for (architectures: {', '.join(names) or 'none'}): pass task=..."
+    )
+
+
+def default_model(task: str, task_class: type[Pipeline]) -> str:
+    """The model of a task when none is named."""
+    pair = languages(task)
+    if pair is not None and pair not in T5_PAIRS:
+        known = ", ".join(f"translation_{a}_to_{b}" for a, b in T5_PAIRS)
+        raise PipelineError(f"there is no default model for {task}: pass model=... (defaults exist for {known})")
+    logger.warning(
+        "no model was named, so %s uses %s; name one (model=...) to be independent of this default",
+        task,
+        task_class.default_model,
+    )
+    return task_class.default_model
+
+
+def load_model(
+    model: str | Path,
+    task_class: type[Pipeline],
+    device: int | str | torch.device | None,
+    dtype: torch.dtype | str | None,
+    revision: str | None,
+    token: str | None,
+    compat: str | None,
+) -> PretrainedModel:
+    """Load a model with the head that the task needs, onto the device."""
+    import torch
+
+    import minitransformer.models.auto as auto
+    from minitransformer.pipelines.base import find_device
+
+    if dtype is None:
+        dtype = "auto" if compat == "transformers" else torch.float32
+    if device is None:
+        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    auto_class = getattr(auto, task_class.auto_class)
+    loaded: PretrainedModel = auto_class.from_pretrained(
+        model, dtype=dtype, device=find_device(device), revision=revision, token=token
+    )
+    return loaded
+
+
+def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) -> PretrainedModel:
+    """A loaded model, if it has the head that the task needs (any model will do for features).
+
+    Raises:
+        PipelineError: it has another one.
+    """
+    import minitransformer.models.auto as auto
+    from minitransformer.models.base import PretrainedModel as Base
+
+    if isinstance(model, Base) and task_class.auto_class != "AutoModel":
+        wanted = getattr(auto, task_class.auto_class).class_for(model.config)
+        if not isinstance(model, wanted):
+            raise PipelineError(
+                f"{task} needs a {wanted.__name__}, and the model is a {type(model).__name__}: load it with "
+                f"{task_class.auto_class}.from_pretrained(...)"
+            )
+    return model
+
+
+def as_torch_dtype(dtype: torch.dtype | str | None, model: PretrainedModel) -> torch.dtype | None:
+    """The type to convert a loaded model to; None for none."""
+    if dtype is None:
+        return None
+    from minitransformer.models.base import as_dtype
+
+    return as_dtype(dtype, model.config)
+
+
+def name_with_languages(task: str, model: PretrainedModel) -> str:
+    """The task's own name; for a plain "translation", the first that the model's config has settings for."""
+    if task == "translation":
+        for name in model.config.task_specific_params or {}:
+            if name.startswith("translation_"):
+                warnings.warn(
+                    f"the task 'translation' names no languages; taking {name!r} from the model's config",
+                    stacklevel=3,
+                )
+                return name
+    return ALIASES.get(task, task)

@@ -1,0 +1,137 @@
+"""text2text-generation, summarization and translation: one text in, another out, by an encoder-decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from minitransformer.errors import PipelineError
+from minitransformer.pipelines.batching import Chunk
+from minitransformer.pipelines.generating import GeneratingPipeline, choose_one, without_padding
+from minitransformer.pipelines.tasks import languages
+from minitransformer.tokenization.mbart import MBartTokenizer
+
+
+class Text2TextGenerationPipeline(GeneratingPipeline):
+    """Text -> list of {"generated_text"}, one for each returned sequence; a list of texts -> one flat list.
+
+    Unless the model or you say otherwise: up to 256 new tokens, by beam search with 4 beams. A text that
+    the model's config wants in front of every input (T5's "summarize: ") is put there.
+
+    Options:
+        return_tensors: give {"generated_token_ids"} instead of text.
+        clean_up_tokenization_spaces: join punctuation to the word before it (False).
+        truncation: cut an input that is too long for the model.
+        stop_sequence: end at this text.
+        any option of ``generate``: max_length, min_length, num_beams, do_sample, num_return_sequences, ...
+    """
+
+    default_task = "text2text-generation"
+    auto_class = "AutoModelForSeq2SeqLM"
+    default_model = "t5-base"
+    task_defaults = {"max_new_tokens": 256, "num_beams": 4}
+    result_name: ClassVar[str] = "generated"
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """As in every pipeline; for a list of texts with one answer each, the answers themselves."""
+        results = super().__call__(inputs, **options)
+        if isinstance(inputs, (list, tuple)) and all(len(answers) == 1 for answers in results):
+            return [answers[0] for answers in results]
+        return results
+
+    def translate(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn the old ways to choose a result into today's."""
+        known = super().translate(options)
+        known.pop("return_text", None)
+        if "return_type" in known:  # transformers' enumeration: 0 tensors, 1 text
+            choose_one(known, "return_type", "return_tensors")
+            known["return_tensors"] = getattr(known["return_type"], "value", known["return_type"]) == 0
+            del known["return_type"]
+        return known
+
+    def preprocess(self, text: str, *, truncation: bool | str | None = None) -> Chunk:  # type: ignore[override]
+        """Tokenize the text, with the model's prefix before it."""
+        text = self.prefix + self.check_text(text)
+        return dict(self.encode(text, return_tensors="pt", truncation=truncation or False))
+
+    def forward(self, inputs: Chunk, **options: Any) -> Chunk:
+        """Generate; "sequences" gets, for each text, a tensor (returned sequences, tokens)."""
+        config = self.settings(options)
+        config.max_new_tokens = self.budget(config, prompt=1)
+        sequences = self.run_generate(inputs, options, config)
+        if len(sequences) > 1:
+            sequences = [without_padding(rows, left=0, prompt=1, eos=config.eos_token_id) for rows in sequences]
+        return {**inputs, "sequences": sequences}
+
+    def postprocess(  # type: ignore[override]
+        self, outputs: Chunk, *, return_tensors: bool = False, clean_up_tokenization_spaces: bool = False
+    ) -> list[dict[str, Any]]:
+        """Decode each sequence."""
+        sequences = outputs["sequences"][0]
+        if return_tensors:
+            return [{f"{self.result_name}_token_ids": ids} for ids in sequences]
+        texts = [
+            self.tokenizer.decode(
+                ids, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
+            )
+            for ids in sequences.tolist()
+        ]
+        return [{f"{self.result_name}_text": text} for text in texts]
+
+
+class SummarizationPipeline(Text2TextGenerationPipeline):
+    """Text -> list of {"summary_text"}; options as for text2text-generation."""
+
+    default_task = "summarization"
+    default_model = "sshleifer/distilbart-cnn-12-6"
+    result_name = "summary"
+
+
+class TranslationPipeline(Text2TextGenerationPipeline):
+    """Text -> list of {"translation_text"}; further options as for text2text-generation.
+
+    The task may name the languages: ``pipeline("translation_en_to_fr")``. A model for one pair of
+    languages needs no more than that (T5 finds its prefix under this name in ``task_specific_params``).
+
+    Options:
+        src_lang, tgt_lang: the languages, for a tokenizer that knows several (mBART: "en_XX", "ro_RO").
+    """
+
+    default_task = "translation"
+    default_model = "t5-base"
+    result_name = "translation"
+
+    def merge(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of a call; where none of them is a language, those that the task names.
+
+        Raises:
+            PipelineError: the tokenizer knows several languages, and is not told which.
+            TokenizerError: it does not know the one that it is told.
+        """
+        merged = super().merge(options)
+        if not isinstance(self.tokenizer, MBartTokenizer):
+            return merged  # a model for one pair of languages does not look at them
+        if "src_lang" not in merged and "tgt_lang" not in merged and (pair := languages(self.task)):
+            merged["src_lang"], merged["tgt_lang"] = pair
+        for name in ("src_lang", "tgt_lang"):
+            if name not in merged:
+                known = ", ".join(self.tokenizer.languages)
+                raise PipelineError(
+                    f"{name} is missing: the model knows several languages, so pass {name}=... Known are {known}"
+                )
+            self.tokenizer.check_language(merged[name], name)
+        return merged
+
+    def preprocess(  # type: ignore[override]
+        self, text: str, *, truncation: bool | str | None = None, src_lang: str | None = None
+    ) -> Chunk:
+        """Tokenize the text, as one of the source language."""
+        if src_lang is not None and isinstance(self.tokenizer, MBartTokenizer):
+            self.tokenizer.src_lang = src_lang
+        return super().preprocess(text, truncation=truncation)
+
+    def forward(self, inputs: Chunk, *, tgt_lang: str | None = None, **options: Any) -> Chunk:
+        """Generate; the first token says the target language, where there are several."""
+        if tgt_lang is not None and isinstance(self.tokenizer, MBartTokenizer):
+            options.setdefault("forced_bos_token_id", self.tokenizer.lang_code_to_id[tgt_lang])
+        return super().forward(inputs, **options)

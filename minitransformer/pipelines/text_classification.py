@@ -1,0 +1,106 @@
+"""text-classification (sentiment-analysis): the label of a text, or of a pair of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minitransformer.errors import PipelineError
+from minitransformer.pipelines.base import TOKENIZER_OPTIONS, Pipeline, check_positive
+from minitransformer.pipelines.batching import Chunk
+from minitransformer.pipelines.scores import sigmoid, softmax, to_numpy
+
+FUNCTIONS = ("default", "softmax", "sigmoid", "none")
+
+
+class TextClassificationPipeline(Pipeline):
+    """Text, or {"text", "text_pair"} -> {"label", "score"}.
+
+    One text gives a list of one answer; with ``top_k`` a list of answers, the best first. A list gives a
+    list.
+
+    Options:
+        top_k: how many labels to give; None for all.
+        function_to_apply: "softmax", "sigmoid" or "none", from logits to scores; "default" goes by the
+            model's ``problem_type`` and number of labels.
+        return_all_scores: the old name of ``top_k=None``, with the labels in the model's order.
+        any option of the tokenizer's call, such as ``truncation`` or ``max_length``.
+    """
+
+    default_task = "text-classification"
+    auto_class = "AutoModelForSequenceClassification"
+    default_model = "distilbert-base-uncased-finetuned-sst-2-english"
+    open_options = {"preprocess": TOKENIZER_OPTIONS}
+    old_names = frozenset({"return_all_scores"})
+    none_counts = frozenset({"top_k"})
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """As in every pipeline; but one text without ``top_k`` has its answer in a list (as in transformers)."""
+        result = super().__call__(inputs, **options)
+        return [result] if isinstance(inputs, str) and "top_k" not in options else result
+
+    def translate(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Check values; turn ``return_all_scores`` into ``top_k``."""
+        known = super().translate(options)
+        if known.get("top_k") is not None:
+            check_positive("top_k", known["top_k"])
+        if "function_to_apply" in known:
+            name = str(known["function_to_apply"]).lower()
+            if name not in FUNCTIONS:
+                raise PipelineError(f"function_to_apply must be one of {', '.join(FUNCTIONS)}, not {name!r}")
+            known["function_to_apply"] = name
+        old = known.pop("return_all_scores", self.model.config.extra.get("return_all_scores"))
+        if "top_k" in known:
+            known["ranked"] = True
+        elif old is not None:
+            known["top_k"] = None if old else 1
+        return known
+
+    def preprocess(self, inputs: Any, **options: Any) -> Chunk:
+        """Tokenize a text, or a pair in a dictionary."""
+        text, pair = inputs, None
+        if isinstance(inputs, dict):
+            for name in inputs.keys() - {"text", "text_pair"}:
+                raise PipelineError(f"an input has the key {name!r}: it takes 'text' and 'text_pair'")
+            text, pair = inputs.get("text"), inputs.get("text_pair")
+        elif isinstance(inputs, list):  # [[text, pair]], how pairs were written once
+            if len(inputs) != 1 or not isinstance(inputs[0], (list, tuple)) or len(inputs[0]) != 2:
+                raise PipelineError('an input is a list: for a pair of texts pass {"text": ..., "text_pair": ...}')
+            text, pair = inputs[0]
+        self.check_text(text)
+        if pair is not None:
+            self.check_text(pair, "the second text of the pair")
+        return dict(self.encode(text, pair, return_tensors="pt", **options))
+
+    def forward(self, inputs: Chunk) -> Chunk:  # type: ignore[override]
+        """Scores of the labels: (batch, labels)."""
+        return {**inputs, "logits": self.call_model(inputs).logits.cpu()}
+
+    def postprocess(  # type: ignore[override]
+        self,
+        outputs: Chunk,
+        *,
+        top_k: int | None = 1,
+        function_to_apply: str = "default",
+        ranked: bool = False,
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """From logits to labels with scores; ``ranked`` gives a list, the best first."""
+        logits = to_numpy(outputs["logits"][0])  # (labels,)
+        function = self.default_function() if function_to_apply == "default" else function_to_apply
+        scores = logits if function == "none" else softmax(logits) if function == "softmax" else sigmoid(logits)
+        labels = self.model.config.id2label
+        if top_k == 1 and not ranked:
+            return {"label": labels[int(scores.argmax())], "score": float(scores.max())}
+        order = np.argsort(-scores, kind="stable")[:top_k] if ranked else range(len(scores))
+        return [{"label": labels[int(i)], "score": float(scores[i])} for i in order]
+
+    def default_function(self) -> str:
+        """What the model's config says about its scores."""
+        config = self.model.config
+        if config.problem_type == "regression":
+            return "none"
+        if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+            return "sigmoid"
+        return "softmax"
