@@ -1,0 +1,90 @@
+"""Importing the package is quick and pulls in nothing heavy; its public names are there."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minitransformer
+from minitransformer.models.auto import ARCHITECTURES
+
+IMPORT = """
+import json, sys, time
+start = time.perf_counter()
+import minitransformer
+seconds = time.perf_counter() - start
+heavy = [name for name in ("torch", "transformers", "tokenizers", "numpy", "huggingface_hub") if name in sys.modules]
+print(json.dumps([seconds, heavy]))
+"""
+
+
+def _python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_import_is_quick_and_light() -> None:
+    runs = [json.loads(_python(IMPORT)) for _ in range(3)]
+    assert min(seconds for seconds, _ in runs) < 0.15
+    assert all(heavy == [] for _, heavy in runs)
+
+
+def test_no_module_but_testing_needs_transformers() -> None:
+    """Every module can be imported where transformers does not exist."""
+    code = (
+        "import sys, pkgutil, importlib, minitransformer; sys.modules['transformers'] = None\n"
+        "for m in pkgutil.walk_packages(minitransformer.__path__, 'minitransformer.'):\n"
+        "    if not m.name.endswith('__main__'): importlib.import_module(m.name)\n"
+        "print(sorted(name for name in sys.modules if name.split('.')[0] == 'transformers'))\n"
+    )
+    assert _python(code).strip() == "['transformers']"  # the None that was put there
+
+
+@pytest.mark.parametrize("name", minitransformer.__all__)
+def test_public_name_resolves(name: str) -> None:
+    assert getattr(minitransformer, name) is not None
+    assert name in dir(minitransformer)
+
+
+def test_type_checkers_see_the_names_that_are_there() -> None:
+    """The imports under TYPE_CHECKING, the table of homes and ``__all__`` say the same."""
+    tree = ast.parse(Path(minitransformer.__file__).read_text(encoding="utf-8"))
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in guarded.body if isinstance(node, ast.ImportFrom)]
+    assert {node.module: tuple(a.name for a in node.names) for node in imports} == minitransformer._HOMES
+    assert sorted([*minitransformer._HOME, "__version__"]) == sorted(minitransformer.__all__)
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="AutoModelForNothing"):
+        minitransformer.AutoModelForNothing  # noqa: B018
+
+
+def modules() -> set[str]:
+    """The files under minitransformer/models that the registry names."""
+    return {home.partition(":")[0] for home in ARCHITECTURES.values()}
+
+
+def test_readme_links_every_architecture() -> None:
+    readme = (Path(minitransformer.__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (row,) = (line for line in readme.splitlines() if line.startswith("| architectures |"))
+    assert set(re.findall(r"\(minitransformer/models/(\w+)\.py\)", row)) == modules()
+
+
+def test_architectures_are_strangers() -> None:
+    """No architecture's file imports another's, and the import contract in pyproject.toml lists them all."""
+    package, names = Path(minitransformer.__file__).parent, modules()
+    for name in names:
+        tree = ast.parse((package / "models" / f"{name}.py").read_text(encoding="utf-8"))
+        imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        siblings = {f"minitransformer.models.{other}" for other in names - {name}}
+        assert not imported & siblings, f"{name}.py imports {imported & siblings}"
+    contracts = (package.parent / "pyproject.toml").read_text(encoding="utf-8").split("[[tool.importlinter.contracts]]")
+    (contract,) = (c for c in contracts if "whole story" in c)
+    assert set(re.findall(r"minitransformer\.models\.(\w+)", contract)) == names
