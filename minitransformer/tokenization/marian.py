@@ -61,6 +61,7 @@ class MarianTokenizer(PieceTokenizer):
             self.target_backend = build_lookup(read_vocabulary_json(path), str(self.unk_token), path)
             self.target_backend.add_special_tokens(self.all_special_tokens)
             self._frame(self.target_backend)
+            self._known_ids = min(self._known_ids, self.target_backend.get_vocab_size())
 
     @classmethod
     def build(cls, files: Mapping[str, Path], settings: dict[str, Any]) -> tokenizers.Tokenizer:
@@ -100,8 +101,15 @@ class MarianTokenizer(PieceTokenizer):
         special = set(self.all_special_ids) - {self.unk_token_id}
         return [int(i in special or mask) for i, mask in zip(encoding.ids, encoding.special_tokens_mask, strict=True)]
 
-    def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+    def _check_ids(self, ids: Any) -> list[int]:
         """What the model writes is in the target vocabulary."""
+        self.backend = self.target_backend
+        try:
+            return super()._check_ids(ids)
+        finally:
+            self.backend = self.source_backend
+
+    def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
         self.backend = self.target_backend
         try:
             return super()._decode(ids, skip_special_tokens)

@@ -13,7 +13,7 @@ import torch
 from tokenization import vocabularies as make
 from transformers import AutoTokenizer as Reference
 
-from minitransformer import AutoTokenizer
+from minitransformer import AutoTokenizer, TokenizerError
 from minitransformer.tokenization import Encoding, Tokenizer
 
 TEXTS = ["The queen said it was curious.", "Alice had a key", "a"]
@@ -107,6 +107,21 @@ def test_separate_vocabularies(tmp_path: Path) -> None:
     assert dict(both) == dict(theirs(make.LINES[:5], text_target=make.LINES[:5]))
     assert both["labels"] != both["input_ids"]
     assert ours.batch_decode(both["labels"]) == theirs.batch_decode(both["labels"])
+
+
+@pytest.mark.parametrize("change", [3, -3], ids=["larger", "smaller"])
+def test_a_target_vocabulary_of_another_size(change: int, tmp_path: Path) -> None:
+    folder = make.marian(tmp_path, separate_vocabs=True)
+    vocabulary = AutoTokenizer.from_pretrained(make.marian(tmp_path / "one")).get_vocab()
+    order = [token for token in sorted(vocabulary, key=vocabulary.__getitem__) if token != "<pad>"]
+    order = [*(order[:change] if change < 0 else order), *(f"▁new{i}" for i in range(change)), "<pad>"]
+    make.write(folder / "target_vocab.json", {token: i for i, token in enumerate(order)})
+    ours = AutoTokenizer.from_pretrained(folder)
+    last = len(order) - 2
+    assert ours.decode([last, 0], skip_special_tokens=True) == order[last].replace("▁", " ").strip()
+    with pytest.raises(TokenizerError, match=f"no token with id {len(order)}"):
+        ours.decode([len(order)])
+    assert ours(make.LINES[0])["input_ids"]  # the source is read with its own vocabulary
 
 
 def test_languages(tmp_path: Path) -> None:
