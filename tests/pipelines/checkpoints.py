@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -38,12 +39,25 @@ def draw(model: torch.nn.Module, seed: int) -> None:
 
 
 def wordpiece() -> Any:
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]", continuing_subword_prefix="##"))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    """Letters, endings and the most frequent words of the texts. (The library's trainer gives other ids each time.)"""
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = [word for text in TEXTS for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+    letters = sorted({letter for word in words for letter in word})
+    endings = Counter(word[-n:] for word in words for n in (2, 3) if len(word) > n)
+    ranked = [
+        [x for x, _ in sorted(c.items(), key=lambda pair: (-pair[1], pair[0]))] for c in (endings, Counter(words))
+    ]
+    pieces = [
+        *letters,
+        *(f"##{letter}" for letter in letters),
+        *(f"##{ending}" for ending in ranked[0][:20]),
+        *ranked[1],
+    ]
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=160, special_tokens=special, initial_alphabet=[])
-    backend.train_from_iterator(TEXTS, trainer)
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys([*special, *pieces]))}
+    vocabulary = {token: i for token, i in vocabulary.items() if i < 160}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", continuing_subword_prefix="##"))
+    backend.normalizer, backend.pre_tokenizer = normalizer, splitter
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
