@@ -40,8 +40,9 @@ type: $(STAMP)-dev  ## types only
 parity: $(STAMP)-test  ## compare with transformers and rewrite docs/parity.md
 	$(BIN)/python benchmarks/parity.py $(ARGS)
 
-bench: $(STAMP)-test  ## speed beside transformers: benchmarks/results.json and results.md
+bench: $(STAMP)-bench  ## speed beside other engines: benchmarks/results.json, docs/performance.md
 	$(BIN)/python benchmarks/bench.py all $(ARGS)
+	$(BIN)/python benchmarks/growth.py $(ARGS)
 
 docs: $(STAMP)-docs  ## build the documentation in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

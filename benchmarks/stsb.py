@@ -14,28 +14,16 @@ import time
 from pathlib import Path
 
 PUBLISHED = 82.03
+COLUMNS = {"score": 4, "text": 5, "text_pair": 6}
 
 
-def spearman(folder: Path, batch_size: int = 64) -> tuple[float, int]:
+def spearman(folder: Path) -> tuple[float, int]:
     """100 times the correlation on the test set, and its number of pairs."""
-    import torch
-    from scipy.stats import spearmanr
+    from minitransformer.demo import checkpoint_folder
+    from minitransformer.evaluation import evaluate
 
-    from minitransformer import AutoModel, AutoTokenizer
-    from minitransformer.demo import checkpoint_folder, embed
-
-    rows = [line.split("\t") for line in (folder / "sts-test.tsv").read_text(encoding="utf-8").splitlines()]
-    judged = [float(row[4]) for row in rows]
-    sentences = sorted({sentence for row in rows for sentence in row[5:7]}, key=len)  # alike lengths: little padding
-    model = AutoModel.from_pretrained(checkpoint_folder())
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint_folder())
-    vectors = {}
-    with torch.inference_mode():
-        for start in range(0, len(sentences), batch_size):
-            batch = sentences[start : start + batch_size]
-            vectors.update(zip(batch, embed(model, tokenizer, batch), strict=True))
-    cosines = [float(vectors[row[5]] @ vectors[row[6]]) for row in rows]
-    return 100 * float(spearmanr(cosines, judged).statistic), len(rows)
+    scores = evaluate("feature-extraction", checkpoint_folder(), folder / "sts-test.tsv", columns=COLUMNS)
+    return scores["spearman"], scores["records"]
 
 
 if __name__ == "__main__":

@@ -38,6 +38,14 @@ class GenerationError(MinitransformerError, ValueError):
     """Options of ``generate`` that are unknown, out of range, or contradict each other."""
 
 
+class DataError(MinitransformerError, ValueError):
+    """A data file, or a record in it, that cannot be used; names the file and the line."""
+
+
+class TrainingError(MinitransformerError, ValueError):
+    """A recipe, a setting or a state in which training cannot begin or go on."""
+
+
 class PipelineError(MinitransformerError, ValueError):
     """Input or options that a pipeline cannot answer."""
 

@@ -1,6 +1,7 @@
-"""Where a checkpoint's files are: in a folder, or on the Hub.
+"""Where a checkpoint's files are: in a folder, inside this package, or on the Hub.
 
-A folder never touches the network. A model id goes through huggingface_hub: its standard cache, HF_HOME, HF_ENDPOINT,
+A folder never touches the network, nor does a name that begins with ``minitransformer/``: such a checkpoint came with
+the package. A model id goes through huggingface_hub: its standard cache, HF_HOME, HF_ENDPOINT,
 HF_HUB_OFFLINE, HF_TOKEN and the token of ``hf auth login`` all work as everywhere. A download that breaks off leaves
 no file behind that looks whole; the next attempt continues it.
 """
@@ -12,24 +13,45 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from minitransformer.errors import CheckpointError, HubError, MissingFileError
+from minitransformer.errors import CheckpointError, HubError, MissingFileError, did_you_mean
 
+EMBEDDED = Path(__file__).parent / "checkpoints"
+"""A folder for each checkpoint that comes with the package."""
+OWNER = "minitransformer/"
+"""Begins their names."""
 NEITHER = "{} is neither a folder that exists nor a model id (name or owner/name)"
 
 _ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?", re.ASCII)
 
 
+def embedded_names() -> list[str]:
+    """The checkpoints that come with the package, as ``from_pretrained`` and ``pipeline`` take them."""
+    return sorted(OWNER + path.parent.name for path in EMBEDDED.glob("*/config.json"))
+
+
+def embedded_folder(name: str) -> Path | None:
+    """The folder of a checkpoint that comes with the package; None for any other name."""
+    return EMBEDDED / name.removeprefix(OWNER) if name in embedded_names() else None
+
+
 def as_folder(id_or_folder: str | Path) -> Path | None:
     """The folder that this names, or None if there is none of that name.
 
+    The text ``minitransformer/NAME`` is a checkpoint of this package, whatever the working directory holds, so that it
+    means the same everywhere. A folder of that name is meant by a ``Path``, or with ``./`` in front; and also without,
+    where the package has no such checkpoint.
+
     Raises:
         TypeError: neither text nor a path.
-        MissingFileError: no text, or a file.
+        MissingFileError: no text, or a file; or begins with ``minitransformer/``, and is nothing.
     """
     if not isinstance(id_or_folder, str | Path):
         raise TypeError(f"a folder or a model id should be str or Path, not {type(id_or_folder).__name__}")
     if not str(id_or_folder).strip():
         raise MissingFileError("the name of a folder or a model id is empty")
+    ours = isinstance(id_or_folder, str) and id_or_folder.startswith(OWNER)
+    if ours and (embedded := embedded_folder(str(id_or_folder))) is not None:
+        return embedded
     try:
         folder = Path(id_or_folder).expanduser()
         is_folder, is_file = folder.is_dir(), folder.is_file()
@@ -37,6 +59,12 @@ def as_folder(id_or_folder: str | Path) -> Path | None:
         return None
     if is_file:
         raise MissingFileError(f"{folder} is a file; give the folder that it lies in")
+    if ours and not is_folder:
+        names = embedded_names()
+        raise MissingFileError(
+            f"no checkpoint {id_or_folder!r} comes with this package.{did_you_mean(str(id_or_folder), names)} "
+            f"Those that do: {', '.join(names) or 'none'}."
+        )
     return folder if is_folder else None
 
 
@@ -58,7 +86,8 @@ def resolve_file(
     """The path of one file of a checkpoint, downloaded if it must be.
 
     Args:
-        id_or_folder: a folder, or a model id such as "bert-base-uncased" or "facebook/bart-base".
+        id_or_folder: a folder, a model id such as "bert-base-uncased" or "facebook/bart-base", or the name of a
+            checkpoint that comes with the package, such as "minitransformer/NAME".
         filename: its name in there.
         revision: branch, tag or commit on the Hub.
         token: access token for the Hub; by default the one that huggingface_hub finds.

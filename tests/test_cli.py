@@ -62,6 +62,19 @@ def _close(a: list[Any], b: list[Any]) -> bool:
     return a == b
 
 
+def test_run_writes_a_file_whole_or_not_at_all(bert: str, tmp_path: Path) -> None:
+    asked = ("run", "fill-mask", "--model", bert, "--option", "top_k=1", "--output")
+    wanted = run(*asked[:-1], *TEXTS).stdout
+    file = tmp_path / "answers.jsonl"
+    assert run(*asked, str(file), *TEXTS).stdout == ""
+    assert file.read_text() == wanted
+    failed = run(*asked, str(file), TEXTS[0], "no mask")
+    assert failed.exit_code == 2 and file.read_text() == wanted
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.jsonl"]
+    nowhere = run(*asked, str(tmp_path / "no" / "where"), TEXTS[0])
+    assert nowhere.exit_code == 2 and "cannot write" in nowhere.stderr
+
+
 def test_run_takes_json_inputs(tmp_path: Path) -> None:
     folder = str(tiny_folders.bart(tmp_path / "qa", "ForQuestionAnswering"))
     question = {"question": "who sleeps ?", "context": "the cat sleeps because it is tired ."}

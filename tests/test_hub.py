@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_folders
 from hub_server import FakeHub, Repository
 
 import minitransformer
 from minitransformer.errors import CheckpointError, MissingFileError
-from minitransformer.hub import read_json, resolve_file
+from minitransformer.hub import embedded_names, read_json, resolve_file
 
 ROOT = Path(minitransformer.__file__).parents[1]
 
@@ -247,6 +248,70 @@ def test_a_crowded_folder_is_not_listed_whole(tmp_path: Path) -> None:
         (tmp_path / f"checkpoint-{i:03d}").mkdir()
     with pytest.raises(MissingFileError, match=r"checkpoint-019 and 80 more\.$"):
         resolve_file(tmp_path, "config.json")
+
+
+# ------------------------------------------------------------------------------------------------ inside the package
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with two checkpoints, and something that is none."""
+    home = tmp_path / "checkpoints"
+    for name in ("books", "names"):
+        (home / name).mkdir(parents=True)
+        (home / name / "config.json").write_text("{}")
+    (home / "notes").mkdir()
+    monkeypatch.setattr("minitransformer.hub.EMBEDDED", home)
+    monkeypatch.setattr("minitransformer.hub._from_hub", None)  # the network is out of the question
+    monkeypatch.chdir(tmp_path)
+    return home
+
+
+def test_checkpoints_of_the_package(embedded: Path) -> None:
+    assert embedded_names() == ["minitransformer/books", "minitransformer/names"]
+    assert resolve_file("minitransformer/books", "config.json") == embedded / "books" / "config.json"
+    assert resolve_file("minitransformer/books", "vocab.txt", required=False) is None
+    with pytest.raises(MissingFileError, match=r"checkpoints/books has no vocab.txt. It holds: config.json"):
+        resolve_file("minitransformer/books", "vocab.txt")
+
+
+@pytest.mark.parametrize(
+    "name", ["minitransformer/book", "minitransformer/notes", "minitransformer/", "minitransformer/a/b"]
+)
+def test_a_checkpoint_that_the_package_lacks(embedded: Path, name: str) -> None:
+    with pytest.raises(
+        MissingFileError, match="Those that do: minitransformer/books, minitransformer/names."
+    ) as caught:
+        resolve_file(name, "config.json", required=False)
+    assert ("Did you mean 'minitransformer/books'?" in str(caught.value)) == (name == "minitransformer/book")
+
+
+def test_the_working_directory_never_hides_a_checkpoint_of_the_package(
+    embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("books", "own"):
+        (tmp_path / "minitransformer" / name).mkdir(parents=True)
+        (tmp_path / "minitransformer" / name / "config.json").write_text("{}")
+    inside = embedded / "books" / "config.json"
+    outside = Path("minitransformer/books/config.json")
+    assert resolve_file("minitransformer/books", "config.json") == inside
+    assert resolve_file("./minitransformer/books", "config.json") == outside
+    assert resolve_file(Path("minitransformer/books"), "config.json") == outside
+    assert resolve_file("minitransformer/own", "config.json") == Path("minitransformer/own/config.json")
+
+
+def test_everything_that_takes_a_model_id_takes_a_checkpoint_of_the_package(embedded: Path) -> None:
+    folder = tiny_folders.bert(embedded / "tiny")
+    texts = "the [MASK] sleeps ."
+    name = "minitransformer/tiny"
+    assert minitransformer.pipeline("fill-mask", name)(texts) == minitransformer.pipeline("fill-mask", str(folder))(
+        texts
+    )
+    with pytest.raises(MissingFileError, match="Did you mean 'minitransformer/tiny'"):
+        minitransformer.AutoTokenizer.from_pretrained("minitransformer/tyny")
+    with pytest.raises(MissingFileError, match="Did you mean 'minitransformer/tiny'"):
+        minitransformer.AutoModel.from_pretrained("minitransformer/tyny")
 
 
 # ------------------------------------------------------------------------------------------------------------- JSON

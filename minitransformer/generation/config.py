@@ -193,6 +193,11 @@ def resolve(
     """
     said = model.said
     if given is not None:
+        if not isinstance(given, GenerationConfig):
+            raise GenerationError(
+                f"generation_config must be a GenerationConfig, not {type(given).__name__}; options can also be "
+                "passed one by one"
+            )
         if use_model_defaults is None:
             use_model_defaults = not _older_than_4_50(model.transformers_version)
         if not use_model_defaults:
@@ -254,8 +259,17 @@ def _is_int(value: Any) -> bool:
 
 def _is_bias(value: Any) -> bool:
     pairs = value.items() if isinstance(value, dict) else value
-    return bool(value) and all(
-        len(pair) == 2 and _ids(pair[0]) and pair[0] and isinstance(pair[1], Real) for pair in pairs
+    return (
+        bool(value)
+        and isinstance(value, (dict, list, tuple))
+        and all(
+            isinstance(pair, (list, tuple))
+            and len(pair) == 2
+            and _ids(pair[0])
+            and pair[0]
+            and isinstance(pair[1], Real)
+            for pair in pairs
+        )
     )
 
 
@@ -324,7 +338,11 @@ RANGES: dict[str, tuple[_Check, str]] = {
     "min_new_tokens": _whole(0),
     "max_time": _POSITIVE,
     "stop_strings": (
-        lambda value: bool(value) and all(isinstance(text, str) and text for text in value),
+        lambda value: (
+            bool(value)
+            and isinstance(value, (str, list, tuple))
+            and all(isinstance(text, str) and text for text in value)
+        ),
         "a text, or a list of texts, none of them empty",
     ),
     "do_sample": _FLAG,

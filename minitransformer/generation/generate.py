@@ -26,6 +26,7 @@ from minitransformer.errors import GenerationError
 from minitransformer.generation.config import GenerationConfig, resolve
 from minitransformer.generation.inputs import (
     check_assistant,
+    check_token_types,
     decoder_prompt,
     padding_first,
     padding_mask,
@@ -392,6 +393,7 @@ def _prepare(
     else:
         refuse_seq2seq_inputs(encoder_outputs=encoder_outputs, decoder_input_ids=decoder_input_ids)
         source = prompt = ids
+        check_token_types(token_type_ids, ids)
         read |= {"token_type_ids": token_type_ids}
         if compat == "transformers" and getattr(model, "COUNTED_PADDING", False):
             read |= {"count_padding": True}

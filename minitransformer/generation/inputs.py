@@ -25,8 +25,9 @@ def special_tokens(config: GenerationConfig, device: torch.device) -> tuple[Tens
 
 def source_ids(model: DecodingModel, config: GenerationConfig, ids: Tensor | None, encoder_outputs: Any) -> Tensor:
     """The prompts or sources (B, T), checked."""
+    if encoder_outputs is not None:
+        encoded = encoded_source(encoder_outputs)
     if ids is None and encoder_outputs is not None:
-        encoded = encoder_outputs if isinstance(encoder_outputs, Tensor) else encoder_outputs[0]
         return torch.zeros(encoded.shape[:2], dtype=torch.long, device=model.device)  # only the shape is of use
     if ids is None:
         if config.bos_token_id is None:
@@ -45,6 +46,22 @@ def source_ids(model: DecodingModel, config: GenerationConfig, ids: Tensor | Non
             f"{model.config.vocab_size - 1}: use the tokenizer that belongs to the model"
         )
     return ids.to(model.device).long()
+
+
+def encoded_source(encoder_outputs: Any) -> Tensor:
+    """The hidden states (B, T, D) of what ``encode`` gave, or of an encoder's output that begins with them."""
+    if isinstance(encoder_outputs, Tensor):
+        encoded: Any = encoder_outputs
+    else:
+        try:
+            encoded = encoder_outputs[0]
+        except (TypeError, LookupError):
+            encoded = encoder_outputs
+    if not isinstance(encoded, Tensor) or encoded.dim() != 3:
+        raise GenerationError(
+            f"encoder_outputs must have the shape (batch, length, hidden_size), not {_describe(encoded)}"
+        )
+    return encoded
 
 
 def padding_mask(ids: Tensor, mask: Tensor | None, pad: int | None, eos: Tensor | None) -> Tensor:
@@ -69,6 +86,14 @@ def padding_first(ids: Tensor, read: Mapping[str, Tensor | None]) -> tuple[Tenso
     return ids.gather(1, order), {name: value.gather(1, order) for name, value in given.items()}
 
 
+def check_token_types(token_types: Any, ids: Tensor) -> None:
+    """Token types must be given for every token."""
+    if token_types is not None and (not isinstance(token_types, Tensor) or token_types.shape != ids.shape):
+        raise GenerationError(
+            f"token_type_ids must have the shape {tuple(ids.shape)} of input_ids, not {_describe(token_types)}"
+        )
+
+
 def decoder_prompt(
     config: GenerationConfig, ids: Tensor | None, mask: Tensor | None, source: Tensor
 ) -> tuple[Tensor, Tensor | None]:
@@ -81,9 +106,13 @@ def decoder_prompt(
         raise GenerationError(f"decoder_start_token_id has {len(starts)} ids for {len(source)} sources")
     starts = starts.expand(len(source), 1)
     if ids is None:
-        return starts, mask
+        ids = starts
     if not isinstance(ids, Tensor) or ids.dim() != 2 or len(ids) != len(source) or ids.shape[1] == 0:
         raise GenerationError(f"decoder_input_ids must have shape ({len(source)}, length), not {_describe(ids)}")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.shape != ids.shape):
+        raise GenerationError(
+            f"decoder_attention_mask must have the shape {tuple(ids.shape)} of decoder_input_ids, not {_describe(mask)}"
+        )
     ids = ids.to(source.device).long()
     if bool((ids[:, :1] != starts).all()):
         ids = torch.cat([starts, ids], dim=1)

@@ -8,7 +8,7 @@ that its numbers are bit by bit those of ``F.linear``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -41,7 +41,12 @@ def linear_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 class Linear(nn.Linear):
     """``x @ weight.T + bias``."""
 
+    product: Callable[[Tensor], Tensor] | None = None
+    """Computes this layer in another way, with weights of its own in another form (see ``optimize``)."""
+
     def forward(self, x: Tensor) -> Tensor:
+        if self.product is not None:
+            return self.product(x)
         if _fast.get() and onednn_fits(x, self.weight):
             return linear_onednn(x, self.weight, self.bias)
         return F.linear(x, self.weight, self.bias)

@@ -11,14 +11,17 @@ value through it. A tap has no parameters and does nothing until somebody watche
         model(**inputs)                       # block 3 silenced
 
 Watching is PyTorch's own forward hook, removed when the ``with`` block ends, so that a model carries no state of ours.
-The idea of identity "hook points" is TransformerLens'.
+A trace is about the passes that run inside of its block: threads and tasks that use the same model meanwhile neither
+see it nor are seen. The idea of identity "hook points" is TransformerLens'.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from contextvars import ContextVar
 from fnmatch import fnmatchcase
+from functools import partial
 from types import TracebackType
 
 from torch import Tensor, nn
@@ -44,8 +47,8 @@ class Tap(nn.Module):
 
     @property
     def watched(self) -> bool:
-        """Whether a trace (or any hook) listens here."""
-        return bool(self._forward_hooks)
+        """Whether a trace that this thread is in (or any other hook) listens here."""
+        return bool(self._forward_hooks) and any(getattr(h, "is_on", True) for h in list(self._forward_hooks.values()))
 
     def extra_repr(self) -> str:
         return self.shape
@@ -149,18 +152,20 @@ class trace:  # noqa: N801  (used like a function)
         self._stack = ExitStack()
 
     def __enter__(self) -> Trace:
+        _entered.set(_entered.get() | {self})
         result = Trace([name for name in self._taps if name in set(self._recorded)])
         for name, fn in self._edits.items():
-            self._watch(name, _replacing(fn))
+            self._watch(name, fn)
         for name in self._recorded:
-            self._watch(name, _recording(result, name))
+            self._watch(name, partial(result.record, name))
         return result
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        _entered.set(_entered.get() - {self})
         self._stack.close()
 
-    def _watch(self, name: str, hook: Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]) -> None:
-        self._stack.callback(self._taps[name].register_forward_hook(hook).remove)
+    def _watch(self, name: str, act: Callable[[Tensor], Tensor | None]) -> None:
+        self._stack.callback(self._taps[name].register_forward_hook(_Hook(self, act)).remove)
 
     def _find(self, pattern: str) -> list[str]:
         found = [name for name in self._taps if _matches(name, pattern)]
@@ -174,9 +179,19 @@ def _matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, "*." + pattern)
 
 
-def _replacing(fn: Edit) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-    return lambda module, args, x: fn(x)
+_entered: ContextVar[frozenset[trace]] = ContextVar("traces", default=frozenset())  # whose blocks we are in
 
 
-def _recording(result: Trace, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    return lambda module, args, x: result.record(name, x)
+class _Hook:
+    """What a trace hangs into a tap; it does nothing outside of the trace's block, where other threads are."""
+
+    def __init__(self, owner: trace, act: Callable[[Tensor], Tensor | None]) -> None:
+        self.owner, self.act = owner, act
+
+    @property
+    def is_on(self) -> bool:
+        """Whether we are inside of the trace's block."""
+        return self.owner in _entered.get()
+
+    def __call__(self, module: nn.Module, args: tuple[Tensor, ...], x: Tensor) -> Tensor | None:
+        return self.act(x) if self.is_on else None

@@ -30,6 +30,8 @@ from minitransformer.weights import (
 
 DTypeArgument = torch.dtype | str | None
 
+NEW_HEAD = "the head is drawn anew"
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -99,6 +101,7 @@ class PretrainedModel(nn.Module):
         revision: str | None = None,
         token: str | None = None,
         allow_missing_head: bool = False,
+        new_head: bool = False,
     ) -> Self:
         """Load a checkpoint in the Hub's format, in evaluation mode.
 
@@ -110,6 +113,8 @@ class PretrainedModel(nn.Module):
             revision: branch, tag or commit on the Hub.
             token: access token for the Hub; by default the one that huggingface_hub finds.
             allow_missing_head: give a head that the checkpoint lacks random weights, for fine-tuning.
+            new_head: give the head random weights even if the checkpoint has one, for other labels (``config`` then
+                says which); the backbone, its pooler included, comes from the checkpoint all the same.
 
         Raises:
             ConfigError: the config asks for something unsupported.
@@ -121,7 +126,8 @@ class PretrainedModel(nn.Module):
         source = open_checkpoint(id_or_folder, revision=revision, token=token)
         with without_memory():  # no memory and no random numbers for weights that the file will bring
             model = cls(config)
-        allowed = [*cls.OPTIONAL, *(model.head_parameters() if allow_missing_head else model.optional_parameters())]
+        fine_tuning = allow_missing_head or new_head
+        allowed = [*cls.OPTIONAL, *(model.head_parameters() if fine_tuning else model.optional_parameters())]
         dtype = as_dtype(dtype, config)
         report = load_weights(
             model,
@@ -130,9 +136,10 @@ class PretrainedModel(nn.Module):
             dtype=dtype,
             device=device,
             allow_missing=allowed,
+            leave_out=dict.fromkeys(model.own_head_parameters(), NEW_HEAD) if new_head else None,
             keep_float32=cls.FLOAT32 if dtype == torch.float16 else (),
         )
-        if not allow_missing_head:
+        if not fine_tuning:
             model.drop_parts(report.missing)
         model.initialise(only=set(report.missing))
         for buffer_owner in model.modules():  # fixed tables that are not in the file
@@ -167,7 +174,14 @@ class PretrainedModel(nn.Module):
         if not any(name.startswith(inside) for name in names):
             return self.optional_parameters()
         parts = tuple(f"{inside}{part}." for part in self.OPTIONAL_PARTS)
-        return [name for name in names if not name.startswith(inside) or name.startswith(parts)]
+        return [*self.own_head_parameters(), *(name for name in names if name.startswith(parts))]
+
+    def own_head_parameters(self) -> list[str]:
+        """Names of the head's parameters, but for those that it shares with the backbone."""
+        inside = f"{self.WEIGHTS.prefix}."
+        names = [name for name, _ in self.named_parameters()]
+        has_head = any(name.startswith(inside) for name in names)
+        return [name for name in names if has_head and not name.startswith(inside)]
 
     def optional_parameters(self) -> list[str]:
         """Names of the parameters that this model can go without: none, if it has a head that needs them."""

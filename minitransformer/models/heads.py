@@ -209,26 +209,41 @@ class LastTokenClassification(PretrainedModel):
     score: nn.Module
 
     def forward(
-        self, input_ids: Int[Tensor, "batch token"], *inputs: Any, labels: Tensor | None = None, **named: Any
+        self,
+        input_ids: Int[Tensor, "batch token"],
+        attention_mask: Int[Tensor, "batch token"] | None = None,
+        *inputs: Any,
+        labels: Tensor | None = None,
+        **named: Any,
     ) -> LogitsOutput:
         """Score the labels for each text; see ``classification_loss`` for the form of ``labels``."""
-        x = self.backbone(input_ids, *inputs, **named).last_hidden_state
-        logits = self.score(last_token(x, input_ids, self.config.pad_token_id))
+        x = self.backbone(input_ids, attention_mask, *inputs, **named).last_hidden_state
+        logits = self.score(last_token(x, input_ids, self.config.pad_token_id, attention_mask))
         return LogitsOutput(classification_loss(logits, labels, self.config.problem_type), logits)
 
 
 def last_token(
-    x: Float[Tensor, "batch token hidden_size"], input_ids: Int[Tensor, "batch token"], pad_token_id: int | None
+    x: Float[Tensor, "batch token hidden_size"],
+    input_ids: Int[Tensor, "batch token"],
+    pad_token_id: int | None,
+    attention_mask: Int[Tensor, "batch token"] | None = None,
 ) -> Float[Tensor, "batch hidden_size"]:
     """The vector of each text's last token that is not padding, on whichever side the padding lies.
 
+    Padding is what has the id of padding; where the config knows none, what the mask hides.
+
     Raises:
-        ValueError: several texts, and no padding id that would tell where each one ends.
+        ValueError: several texts, and neither a padding id nor a mask that would tell where each one ends.
     """
-    if pad_token_id is None:
-        if len(input_ids) > 1:
-            raise ValueError("a batch needs a padding id to find each text's end: set pad_token_id in the config")
+    if pad_token_id is not None:
+        is_token = input_ids != pad_token_id
+    elif attention_mask is not None:
+        is_token = attention_mask.bool()
+    elif len(input_ids) > 1:
+        raise ValueError(
+            "a batch needs an attention_mask, or a padding id, to find each text's end: set pad_token_id in the config"
+        )
+    else:
         return x[:, -1]
-    positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-    last = (positions * (input_ids != pad_token_id)).argmax(dim=-1)
+    last = (torch.arange(input_ids.shape[1], device=input_ids.device) * is_token).argmax(dim=-1)
     return x[torch.arange(len(x), device=x.device), last]

@@ -529,7 +529,7 @@ class TransfoXLForSequenceClassification(TransfoXLPretrained):
     ) -> RecurrentLogitsOutput:
         """Score the labels for each text; see ``classification_loss`` for the form of ``labels``."""
         output = self.transformer(input_ids, attention_mask, mems)
-        logits = self.score(last_token(output.last_hidden_state, input_ids, self.config.pad_token_id))
+        logits = self.score(last_token(output.last_hidden_state, input_ids, self.config.pad_token_id, attention_mask))
         loss = classification_loss(logits, labels, self.config.problem_type)
         return RecurrentLogitsOutput(loss=loss, logits=logits, mems=output.mems)
 

@@ -1,4 +1,4 @@
-"""What every pipeline shares: its options, its three steps, and the walk over one input, a list, or a stream.
+"""What every pipeline shares: its three steps, and the walk over one input, a list, or a stream.
 
 A task is a class with three methods, which can be called and overridden one by one::
 
@@ -6,8 +6,9 @@ A task is a class with three methods, which can be called and overridden one by 
     outputs = pipe.forward(chunk)           # tensors -> model outputs; also takes a batch
     result = pipe.postprocess(outputs)      # model outputs -> plain lists, dictionaries, strings and floats
 
-The options of a task are the keyword-only parameters of these methods: ``pipe(text, top_k=3)`` passes
-``top_k`` to the steps that have such a parameter, and a name that none of them has is a TypeError.
+The options of a task are the keyword-only parameters of these methods (options.py): ``pipe(text, top_k=3)`` passes
+``top_k`` to the steps that have such a parameter, and a name that none of them has is a TypeError. Between the first
+step and the last, chunks wait for others to run with (streaming.py, batching.py).
 
 Results equal those of transformers 4.57 (``transformers/pipelines``). Where that version does something that
 its user can hardly have meant, the default here is what was meant, and ``compat="transformers"`` gives 4.57's
@@ -16,28 +17,32 @@ behaviour; each place says so.
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from minitransformer.errors import PipelineError, did_you_mean
+from minitransformer.errors import PipelineError
 from minitransformer.layers import fast_linear
 from minitransformer.pipelines.batching import (
+    ACCELERATED,
+    AUTO_PADDING,
+    AUTO_ROWS,
+    AUTO_TOKENS,
     BatchSize,
     Chunk,
+    Sharing,
     Side,
     check_batch_size,
     chunk_length,
     collate,
     separate,
-    stream,
 )
+from minitransformer.pipelines.loading import find_device
+from minitransformer.pipelines.options import Options, Steps
+from minitransformer.pipelines.streaming import is_stream, naming_input, read_stream, stream
 
 if TYPE_CHECKING:
     from minitransformer.models.base import PretrainedModel
@@ -45,27 +50,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("minitransformer")
 
-STEPS = ("preprocess", "forward", "postprocess")
 
-TOKENIZER_OPTIONS = frozenset(
-    """
-    padding truncation max_length stride add_special_tokens is_split_into_words pad_to_multiple_of
-    return_token_type_ids return_attention_mask
-    """.split()
-)
-"""Options of a tokenizer call that make sense inside a pipeline."""
-
-
-@dataclass(frozen=True)
-class Steps:
-    """The options of one call, by the step that they go to."""
-
-    preprocess: dict[str, Any]
-    forward: dict[str, Any]
-    postprocess: dict[str, Any]
-
-
-class Pipeline:
+class Pipeline(Options):
     """A model, its tokenizer, and what turns text into an answer.
 
     Args:
@@ -76,7 +62,8 @@ class Pipeline:
         device: where to compute: "cpu", "cuda:1", a number of a GPU, -1 for the CPU; None leaves the model
             where it is.
         dtype: convert the model's weights; None leaves them as they are.
-        batch_size: how many chunks run together; "auto" sorts by length and packs by number of tokens.
+        batch_size: how many chunks run together; "auto", the default, sorts by length and packs by number of
+            tokens. (With ``compat="transformers"`` the default is 1, as there.)
         compat: None, or "transformers" for the behaviour of transformers 4.57 where ours differs.
         options: options of the task, used by every call that does not give its own.
 
@@ -85,8 +72,6 @@ class Pipeline:
         TypeError: an option that the task does not have.
     """
 
-    default_task: ClassVar[str]
-    """The task's name."""
     auto_class: ClassVar[str]
     """Name of the class in ``minitransformer`` that loads a model with the right head."""
     default_model: ClassVar[str]
@@ -95,12 +80,6 @@ class Pipeline:
     """What to pass when a text has more tokens than the model has positions."""
     token_outputs: ClassVar[tuple[str, ...]] = ()
     """Names of the outputs of ``forward`` that have a token axis, from which padding is cut."""
-    open_options: ClassVar[Mapping[str, frozenset[str]]] = {}
-    """For a step that takes ``**options``: their names."""
-    old_names: ClassVar[frozenset[str]] = frozenset()
-    """Options that no step takes; `translate` turns them into others."""
-    none_counts: ClassVar[frozenset[str]] = frozenset()
-    """Options for which None is a value; None for another option means "not given"."""
 
     def __init__(
         self,
@@ -110,7 +89,7 @@ class Pipeline:
         task: str | None = None,
         device: int | str | torch.device | None = None,
         dtype: torch.dtype | None = None,
-        batch_size: BatchSize = 1,
+        batch_size: BatchSize | None = None,
         compat: str | None = None,
         **options: Any,
     ) -> None:
@@ -118,9 +97,14 @@ class Pipeline:
             raise PipelineError(f"compat must be None or 'transformers', not {compat!r}")
         self.task = task or self.default_task
         self.tokenizer = tokenizer
-        self.batch_size = check_batch_size(batch_size)
         self.compat = compat
-        self.model = model.to(device=find_device(device) if device is not None else None, dtype=dtype).eval()
+        if batch_size is None:
+            batch_size = "auto" if compat is None else 1
+        self.batch_size = check_batch_size(batch_size)
+        self.model = model.eval()
+        place = model.device if device is None else find_device(device)
+        if place != model.device or dtype not in (None, model.dtype):
+            self.model.to(device=place, dtype=dtype)
         self._warned: set[str] = set()
         self.options = self.translate(options)
 
@@ -166,7 +150,7 @@ class Pipeline:
         steps = self.steps(options)
         size = self.batch_size if batch_size is None else check_batch_size(batch_size)
         if is_stream(inputs):
-            return self._stream(inputs, size, steps)
+            return self._stream(read_stream(inputs), size, steps, lazy=True)
         if isinstance(inputs, (list, tuple)):
             if not inputs and self.compat is None:
                 raise PipelineError(f"{self.task} got an empty list: pass at least one input")
@@ -176,22 +160,22 @@ class Pipeline:
             return list(self._stream(inputs, size, steps))
         return next(self._stream([inputs], size, steps, one=True))
 
-    def _stream(self, inputs: Iterable[Any], size: BatchSize, steps: Steps, one: bool = False) -> Iterator[Any]:
+    def _stream(
+        self, inputs: Iterable[Any], size: BatchSize, steps: Steps, *, one: bool = False, lazy: bool = False
+    ) -> Iterator[Any]:
         def prepare(item: Any, number: int) -> list[Chunk]:
             with naming_input(None if one else number):
                 return self._checked(self._chunks(item, steps.preprocess))
 
-        def key(chunk: Chunk) -> Hashable:
-            unpadded = size == "auto" and self.tokenizer.pad_token_id is None
-            return (self.batch_key(chunk, steps), chunk_length(chunk) if unpadded else 0)
-
+        sharing = self.sharing(steps)
         return stream(
             inputs,
-            size,
+            1 if size == "auto" and sharing.in_order else size,
             prepare=prepare,
             run=lambda chunks: self._run(chunks, steps.forward),
             finish=lambda outputs: self._finish(outputs, steps.postprocess),
-            key=key,
+            sharing=sharing,
+            lazy=lazy,
         )
 
     def _chunks(self, item: Any, options: dict[str, Any]) -> list[Chunk]:
@@ -204,17 +188,18 @@ class Pipeline:
         """`forward` for a batch of chunks, and its outputs taken apart again."""
         if len(chunks) == 1:
             return [{**chunks[0], **self.forward(chunks[0], **options)}]
-        if self.tokenizer.pad_token_id is None and len({chunk_length(chunk) for chunk in chunks}) > 1:
-            raise PipelineError(
-                "the tokenizer has no pad token, so texts of different lengths cannot share a batch: set one, "
-                "for example pipe.tokenizer.pad_token = pipe.tokenizer.eos_token, or pass batch_size=1"
-            )
-        if self.model.config.pad_token_id is None:  # where a causal model finds the last token of a text
-            self.model.config = self.model.config.replace(pad_token_id=self.tokenizer.pad_token_id)
         side = self.padding_side
-        batch = collate(chunks, self.tokenizer.pad_token_id, side)
+        batch = collate(chunks, self.filler, side)
         outputs = self.forward(batch, **options)
         return separate(outputs, batch, chunks, self.token_outputs, side)
+
+    @property
+    def filler(self) -> int:
+        """What a batch is filled up with: the config's pad token, which a model may look for, or any the mask hides."""
+        for token in (self.model.config.pad_token_id, self.tokenizer.pad_token_id):
+            if token is not None and 0 <= token < self.model.config.vocab_size:
+                return token
+        return 0
 
     @property
     def padding_side(self) -> Side:
@@ -227,56 +212,10 @@ class Pipeline:
             return self.tokenizer.padding_side
         return "right"
 
-    def batch_key(self, chunk: Chunk, steps: Steps) -> Hashable:
-        """Only chunks for which this is equal share a batch."""
-        return None
-
-    # Options ----------------------------------------------------------------------------------------------
-
-    @classmethod
-    def step_options(cls, step: str) -> frozenset[str]:
-        """Names of the options that a step takes: its keyword-only ones, and those it passes on by ``**``."""
-        names: set[str] = set()
-        for klass in cls.__mro__:  # an override with **options also takes what the method above it takes
-            if step in vars(klass):
-                parameters = inspect.signature(vars(klass)[step]).parameters.values()
-                names |= {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-                if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                    return frozenset(names)
-        return frozenset(names) | cls.open_options.get(step, frozenset())
-
-    @classmethod
-    def known_options(cls) -> frozenset[str]:
-        """Names of all options of the task."""
-        ignored = {"num_workers"}  # told to another library's reader of data
-        return frozenset().union(*(cls.step_options(step) for step in STEPS), cls.old_names, ignored)
-
-    @classmethod
-    def check_option_names(cls, options: Iterable[str]) -> None:
-        """Raise a TypeError for a name that is no option of the task; it has the nearest one that is."""
-        known = cls.known_options()
-        for name in options:
-            if name not in known:
-                hint = did_you_mean(name, known)
-                raise TypeError(f"{cls.default_task} has no option {name!r}.{hint} It has: {', '.join(sorted(known))}")
-
-    def translate(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Check the names of options, and turn old names into today's.
-
-        Tasks extend it with checks of the values.
-        """
-        self.check_option_names(options)
-        return {name: value for name, value in options.items() if value is not None or name in self.none_counts}
-
-    def merge(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options of a call over those of the pipeline."""
-        return {**self.options, **options}
-
-    def steps(self, options: Mapping[str, Any]) -> Steps:
-        """Share out the options of a call, and the pipeline's own, among the steps that take them."""
-        merged = self.merge(self.translate(options))
-        by_step = (self.step_options(step) for step in STEPS)
-        return Steps(*({name: value for name, value in merged.items() if name in names} for names in by_step))
+    def sharing(self, steps: Steps) -> Sharing:
+        """Which chunks of a call may share a batch: all, unless the task knows better."""
+        times = 1 if self.device.type == "cpu" else ACCELERATED
+        return Sharing(tokens=times * AUTO_TOKENS, rows=times * AUTO_ROWS, padding=times * AUTO_PADDING)
 
     # Tools for the steps ----------------------------------------------------------------------------------
 
@@ -314,11 +253,15 @@ class Pipeline:
             options["max_length"] = self.max_tokens
         return self.tokenizer(text, text_pair, **options)
 
+    def model_inputs(self, inputs: Chunk) -> dict[str, Any]:
+        """Those inputs that the model's forward pass takes, on its device."""
+        wanted = self.model.forward_parameters() & {*self.tokenizer.model_input_names, "attention_mask"}
+        return {name: inputs[name].to(self.device) for name in wanted if name in inputs}
+
     def call_model(self, inputs: Chunk, **extra: Any) -> Any:
-        """Run the model, without gradients and on its device, on those inputs that its forward pass takes."""
-        wanted = self.model.forward_parameters() & set(self.tokenizer.model_input_names)
+        """Run the model on inputs, without gradients."""
         with torch.inference_mode(), fast_linear():
-            return self.model(**{name: inputs[name].to(self.device) for name in wanted if name in inputs}, **extra)
+            return self.model(**self.model_inputs(inputs), **extra)
 
     def warn_once(self, message: str) -> None:
         """Log a warning, the first time only."""
@@ -332,9 +275,12 @@ class Pipeline:
         self.tokenizer.save_pretrained(folder)
 
     def _checked(self, chunks: list[Chunk]) -> list[Chunk]:
-        """The chunks, if the model has positions for all their tokens."""
+        """The chunks, if they have tokens, and the model positions for all of them."""
         limit = self.model.config.max_positions
-        longest = max((chunk_length(chunk) for chunk in chunks), default=0)
+        lengths = [chunk_length(chunk) for chunk in chunks]
+        if 0 in lengths:  # a tokenizer without special tokens, and blanks
+            raise PipelineError("the text has no tokens, only characters that the tokenizer leaves out: pass a word")
+        longest = max(lengths, default=0)
         if limit is not None and longest > limit:
             raise PipelineError(
                 f"the text has {longest} tokens, and the model has positions for {limit}: pass {self.too_long_remedy}"
@@ -361,48 +307,3 @@ class ChunkPipeline(Pipeline):
 
     def _finish(self, outputs: list[Chunk], options: dict[str, Any]) -> Any:
         return self.postprocess(outputs, **options)
-
-
-@contextmanager
-def naming_input(number: int | None) -> Iterator[None]:
-    """Put the number of an input of a list before the message of an error."""
-    try:
-        yield
-    except PipelineError as error:
-        raise error if number is None else PipelineError(f"input {number}: {error}") from error
-
-
-def is_stream(inputs: Any) -> bool:
-    """Whether inputs are to be read one by one: generators and other iterators, and datasets.
-
-    A dataset is whatever has a length and an index, and is no list, tuple, dictionary or string.
-    """
-    if isinstance(inputs, (str, bytes, dict, list, tuple)):
-        return False
-    return isinstance(inputs, Iterator) or (hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"))
-
-
-def find_device(device: int | str | torch.device) -> torch.device:
-    """The device of that name or number; -1 is the CPU.
-
-    Raises:
-        PipelineError: there is no such device here.
-    """
-    try:
-        if isinstance(device, int):
-            accelerator = torch.accelerator.current_accelerator(check_available=True)
-            if device >= 0 and accelerator is None:
-                raise RuntimeError("there is no GPU")
-            found = torch.device("cpu") if device < 0 or accelerator is None else torch.device(accelerator.type, device)
-        else:
-            found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise PipelineError(f"device={device!r} cannot be used here: {error}. Pass device='cpu'") from error
-    return found
-
-
-def check_positive(name: str, value: Any) -> None:
-    """Raise unless an option is an integer of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise PipelineError(f"{name} must be an integer of at least 1, not {value!r}")

@@ -1,20 +1,19 @@
-"""Batches: which chunks run together, how they are padded, and how results return in the order of the inputs.
+"""Batches: which chunks run together, how they are padded, and how their outputs are taken apart again.
 
 A *chunk* is what ``preprocess`` makes of an input: a dictionary whose tensors have a leading axis of length
 one. Most tasks make one chunk of an input; zero-shot classification makes one for each label, question
 answering one for each stretch of a long context. Chunks of different inputs share batches.
 
 Padding never shows: the model gets an attention mask, and whatever has a token axis is cut back to its own
-length before ``postprocess`` sees it. So a result does not depend on what else was in its batch, up to
-rounding.
+length before ``postprocess`` sees it. Where a batch could change a result by more than rounding, the task says
+so in its `Sharing`, and such chunks do not share one.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import torch
 
@@ -24,12 +23,17 @@ Chunk = dict[str, Any]
 BatchSize = int | Literal["auto"]
 Side = Literal["left", "right"]
 
-AUTO_TOKENS = 4096
+AUTO_TOKENS = 2048
 """With ``batch_size="auto"``: the most tokens of one batch, padding included."""
 AUTO_ROWS = 128
 """With ``batch_size="auto"``: the most rows of one batch."""
-AUTO_WINDOW = 512
-"""With ``batch_size="auto"``: how many chunks are read ahead of the first result, to sort them by length."""
+AUTO_PADDING = 256
+"""With ``batch_size="auto"``: the most padding of one batch, in tokens; another batch costs less than more of it."""
+ACCELERATED = 16
+"""How many times more of all these a GPU gets."""
+
+ALONE: Final = object()
+"""A key that is equal to no other."""
 
 
 def check_batch_size(batch_size: Any) -> BatchSize:
@@ -44,71 +48,92 @@ def chunk_length(chunk: Chunk) -> int:
     return int(chunk["input_ids"].shape[-1])
 
 
-def plan_batches(lengths: Sequence[int], keys: Sequence[Hashable], batch_size: BatchSize) -> list[list[int]]:
+@dataclass(frozen=True)
+class Sharing:
+    """Which chunks of a call may share a batch.
+
+    Attributes:
+        key: chunks share a batch only if this is equal for them; a chunk whose key is ``ALONE`` runs alone.
+        cost: with "auto", what a chunk takes of the budget: its tokens, or those that will come of it too.
+        tokens: with "auto", that budget.
+        rows: with "auto", the most chunks of a batch.
+        padding: with "auto", the most of a batch's cost that may be padding.
+        in_order: "auto" runs one chunk after the other, in their order.
+    """
+
+    key: Callable[[Chunk], Hashable] = lambda chunk: None
+    cost: Callable[[Chunk], int] = chunk_length
+    tokens: int = AUTO_TOKENS
+    rows: int = AUTO_ROWS
+    padding: int = AUTO_PADDING
+    in_order: bool = False
+
+
+def plan_batches(chunks: Sequence[Chunk], batch_size: BatchSize, sharing: Sharing) -> list[list[int]]:
     """Share out chunks among batches.
 
     Args:
-        lengths: the number of tokens of each chunk.
-        keys: chunks share a batch only if these are equal.
+        chunks: what is to run.
         batch_size: how many chunks at once; or "auto": as many as fit, chunks of like length together.
+        sharing: which of them may run together.
 
     Returns:
-        for each batch, the places of its chunks in ``lengths``.
+        for each batch, the places of its chunks in ``chunks``.
     """
-    order = list(range(len(lengths)))
     if batch_size == "auto":
-        order.sort(key=lambda i: -lengths[i])  # longest first: if memory is short, it shows at once
+        most, cost = sharing.rows, sharing.cost
+    else:
+        most, cost = batch_size, lambda chunk: 0  # their order and number, whatever they cost
+    costs = [cost(chunk) for chunk in chunks]
+    # longest first, so that it shows at once if memory is short
+    order = sorted(range(len(chunks)), key=lambda i: -costs[i])
     open_batches: dict[Hashable, list[int]] = {}
     batches: list[list[int]] = []
     for i in order:
-        batch = open_batches.get(keys[i])
-        if batch is None or not _has_room(len(batch), lengths[batch[0]], batch_size):
-            batch = open_batches[keys[i]] = []
+        key = sharing.key(chunks[i])
+        batch = None if key is ALONE else open_batches.get(key)
+        if batch is not None:
+            total = costs[batch[0]] * (len(batch) + 1)
+            padding = total - sum(costs[j] for j in (*batch, i))
+            if len(batch) == most or total > sharing.tokens or padding > sharing.padding:
+                batch = None
+        if batch is None:
+            batch = open_batches[key] = []
             batches.append(batch)
         batch.append(i)
     return batches
-
-
-def _has_room(rows: int, longest: int, batch_size: BatchSize) -> bool:
-    """Whether a batch can take one more row that is no longer than its first (if "auto")."""
-    if batch_size == "auto":
-        return rows < AUTO_ROWS and (rows + 1) * longest <= AUTO_TOKENS
-    return rows < batch_size
 
 
 def collate(chunks: Sequence[Chunk], pad_token_id: int | None, side: Side) -> Chunk:
     """One batch of several chunks.
 
     Token ids, attention mask and token types, (1, T) each, become tensors (B, longest T); everything else
-    becomes a list of B values, which ``forward`` passes on.
-
-    Raises:
-        PipelineError: rows have different lengths and there is no token to fill them up with.
+    becomes a list of B values, which ``forward`` passes on. Without a pad token any other fills up, as the mask hides
+    it.
     """
-    fill = {"input_ids": pad_token_id, "attention_mask": 0, "token_type_ids": 0}
-    longest = max(chunk_length(chunk) for chunk in chunks)
+    fill = {"input_ids": pad_token_id or 0, "attention_mask": 0, "token_type_ids": 0}
+    lengths = [chunk_length(chunk) for chunk in chunks]
+    longest = max(lengths)
+    places = [slice(longest - n, None) if side == "left" else slice(0, n) for n in lengths]
     batch: Chunk = {}
-    for name in chunks[0]:
-        values = [chunk[name] for chunk in chunks]
+    for name, first in chunks[0].items():
         if name not in fill:
-            batch[name] = values
+            batch[name] = [chunk[name] for chunk in chunks]
             continue
-        value = 0 if fill[name] is None else fill[name]  # only reached without a pad token if all lengths are equal
-        short = [longest - row.shape[-1] for row in values]
-        ends = [(n, 0) if side == "left" else (0, n) for n in short]
-        pad = torch.nn.functional.pad
-        batch[name] = torch.cat([pad(row, end, value=value) for row, end in zip(values, ends, strict=True)])
+        batch[name] = first.new_full((len(chunks), longest), fill[name])
+        for row, chunk, place in zip(batch[name], chunks, places, strict=True):
+            row[place] = chunk[name][0]
     if "attention_mask" not in batch:
-        lengths = torch.tensor([chunk_length(chunk) for chunk in chunks])[:, None]
-        at = torch.arange(longest).flip(0) if side == "left" else torch.arange(longest)
-        batch["attention_mask"] = (at < lengths).long()
+        batch["attention_mask"] = torch.zeros_like(batch["input_ids"])
+        for row, place in zip(batch["attention_mask"], places, strict=True):
+            row[place] = 1
     return batch
 
 
 def separate(
     outputs: Chunk, batch: Chunk, chunks: Sequence[Chunk], token_outputs: Sequence[str], side: Side
 ) -> list[Chunk]:
-    """Undo `collate`: the outputs of each chunk, with a leading axis of length 1 and without padding.
+    """The outputs of each chunk, with a leading axis of length 1 and without padding.
 
     Args:
         outputs: what ``forward`` returned for ``batch``. What it only passed on is taken from the chunk itself.
@@ -128,64 +153,3 @@ def separate(
                 row[name] = row[name][:, -length:] if side == "left" else row[name][:, :length]
         rows.append(row)
     return rows
-
-
-@dataclass
-class _Item:
-    """One input on its way: its chunks, and their outputs as far as they are known."""
-
-    number: int
-    outputs: list[Chunk | None] = field(default_factory=list)
-
-    @property
-    def done(self) -> bool:
-        return all(output is not None for output in self.outputs)
-
-
-def stream(
-    inputs: Iterable[Any],
-    batch_size: BatchSize,
-    prepare: Callable[[Any, int], list[Chunk]],
-    run: Callable[[list[Chunk]], list[Chunk]],
-    finish: Callable[[list[Chunk]], Any],
-    key: Callable[[Chunk], Hashable],
-) -> Iterator[Any]:
-    """Results in the order of ``inputs``, reading ahead no further than one batch (one window if "auto").
-
-    Args:
-        inputs: anything that can be iterated, also without end.
-        batch_size: chunks of a batch, or "auto".
-        prepare: makes the chunks of an input, given its number.
-        run: makes the outputs of a batch of chunks.
-        finish: makes the result of an input from the outputs of its chunks.
-        key: chunks share a batch only if this is equal for them.
-    """
-    read_ahead = AUTO_WINDOW if batch_size == "auto" else batch_size
-    waiting: deque[_Item] = deque()  # inputs without a result yet, in order
-    pending: deque[tuple[_Item, int, Chunk]] = deque()  # their chunks that have not run yet
-
-    def run_pending(count: int) -> None:
-        taken = [pending.popleft() for _ in range(count)]
-        lengths = [chunk_length(chunk) for _, _, chunk in taken]
-        keys = [key(chunk) for _, _, chunk in taken]
-        for places in plan_batches(lengths, keys, batch_size):
-            rows = run([taken[i][2] for i in places])
-            for i, row in zip(places, rows, strict=True):
-                item, position, _ = taken[i]
-                item.outputs[position] = row
-
-    def finished() -> Iterator[Any]:
-        while waiting and waiting[0].done:
-            yield finish([output for output in waiting.popleft().outputs if output is not None])
-
-    for number, one in enumerate(inputs):
-        item = _Item(number)
-        for position, chunk in enumerate(prepare(one, number)):
-            item.outputs.append(None)
-            pending.append((item, position, chunk))
-        waiting.append(item)
-        while len(pending) >= read_ahead:
-            run_pending(read_ahead)
-            yield from finished()
-    run_pending(len(pending))
-    yield from finished()

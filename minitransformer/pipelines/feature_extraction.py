@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from minitransformer.errors import PipelineError
-from minitransformer.pipelines.base import TOKENIZER_OPTIONS, Pipeline
+from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.batching import Chunk
+from minitransformer.pipelines.options import check_tokenizer_options
 from minitransformer.pipelines.scores import to_numpy
 
 
@@ -35,9 +36,7 @@ class FeatureExtractionPipeline(Pipeline):
         tokenize_kwargs: dict[str, Any] | None = None,
     ) -> Chunk:
         """Tokenize."""
-        options = dict(tokenize_kwargs or {})
-        for name in options.keys() - TOKENIZER_OPTIONS:
-            raise PipelineError(f"tokenize_kwargs has {name!r}, which is no option of the tokenizer")
+        options = check_tokenizer_options("tokenize_kwargs", tokenize_kwargs)
         if truncation is not None:
             if "truncation" in options:
                 raise PipelineError("truncation is given twice: as an option and in tokenize_kwargs")
@@ -46,7 +45,13 @@ class FeatureExtractionPipeline(Pipeline):
 
     def forward(self, inputs: Chunk) -> Chunk:  # type: ignore[override]
         """The first output of the model: hidden states, or the logits if it has a head."""
-        return {**inputs, "features": self.call_model(inputs)[0].cpu()}
+        try:
+            output = self.call_model(inputs)
+        except ValueError as error:  # an encoder-decoder whose decoder wants a text of its own
+            raise PipelineError(
+                f"the model has no features of one text by itself ({error}): take an encoder"
+            ) from error
+        return {**inputs, "features": output[0].cpu()}
 
     @property
     def token_outputs(self) -> tuple[str, ...]:  # type: ignore[override]

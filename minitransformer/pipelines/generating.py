@@ -16,15 +16,21 @@ it was typed.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from minitransformer.errors import PipelineError
+from minitransformer.generation import transition_scores
 from minitransformer.generation.config import ARGUMENTS, DEFAULTS, KNOWN, GenerationConfig, resolve
-from minitransformer.pipelines.base import Pipeline, Steps
-from minitransformer.pipelines.batching import Chunk, chunk_length
+from minitransformer.pipelines.base import Pipeline
+from minitransformer.pipelines.batching import ACCELERATED, ALONE, Chunk, Sharing, chunk_length
+from minitransformer.pipelines.generated import describe_tokens, other_outputs
+from minitransformer.pipelines.loading import load_model
+from minitransformer.pipelines.options import Steps
 
 if TYPE_CHECKING:
     from minitransformer.models.base import GenerativeModel
@@ -33,19 +39,25 @@ GENERATE_OPTIONS = frozenset({*KNOWN, *ARGUMENTS, "generation_config"}) - {
     "transformers_version",
     "use_model_defaults",
 }
+OWN_CODE = frozenset(ARGUMENTS) - {"use_model_defaults", "tokenizer"}
+"""Arguments of ``generate`` that see one batch or belong to one: functions of the caller's, tensors, a streamer."""
 
+LOOKS_AT_SOURCE = ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size")
 LOOKS_BACK = (
+    *LOOKS_AT_SOURCE,
     "min_length",
     "repetition_penalty",
     "no_repeat_ngram_size",
-    "encoder_repetition_penalty",
-    "encoder_no_repeat_ngram_size",
     "bad_words_ids",
     "sequence_bias",
+    "forced_bos_token_id",
 )
-"""Settings that look at the tokens of the prompt or count them, so that padding before it would change the
-result.
+"""Settings that look at the tokens of the prompt or count them, so that padding before it would change the result. The
+prompt of an encoder-decoder is the start token; only the first two look at its source.
 """
+
+AUTO_TOKENS = 8192
+"""With ``batch_size="auto"``: the most tokens, read and written, that the caches of one batch may come to hold."""
 
 
 class GeneratingPipeline(Pipeline):
@@ -59,6 +71,8 @@ class GeneratingPipeline(Pipeline):
     open_options = {"forward": GENERATE_OPTIONS}
     none_counts = GENERATE_OPTIONS
     old_names = frozenset({"stop_sequence", "return_text", "return_type"})
+    first_stop_only: ClassVar[bool] = False
+    """Whether of a ``stop_sequence`` 4.57 heeds the first token only, or ends at any of them."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -95,32 +109,75 @@ class GeneratingPipeline(Pipeline):
             config.pad_token_id = self.tokenizer.pad_token_id
         return config
 
+    # Batches ----------------------------------------------------------------------------------------------
+
+    def sharing(self, steps: Steps) -> Sharing:
+        """Prompts share a batch if neither padding nor company changes what is generated from them.
+
+        Samples are drawn in the order of the inputs, one after the other, so that a seed gives the same ones however
+        many inputs there are; who wants batches of samples names their size.
+        """
+        config = self.settings(steps.forward)
+        alone = (
+            any(steps.forward.get(name) is not None for name in OWN_CODE)
+            or bool(config.stop_strings)  # what follows one in a batch does not say so
+            or config.return_dict_in_generate
+            or config.encoder_repetition_penalty != 1.0  # with beams it goes by places in the batch
+        )
+        seq2seq = self.model.config.is_encoder_decoder
+        looks_back = any(
+            getattr(config, name) != DEFAULTS[name] for name in (LOOKS_AT_SOURCE if seq2seq else LOOKS_BACK)
+        )
+        copies = max(config.num_beams, config.num_return_sequences)
+
+        def key(chunk: Chunk) -> Hashable:
+            if alone:
+                return ALONE
+            length = chunk_length(chunk)
+            return (length if looks_back else None, self.new_tokens(config, 1 if seq2seq else length))
+
+        def cost(chunk: Chunk) -> int:
+            length = chunk_length(chunk)
+            new = self.new_tokens(config, 1 if seq2seq else length)
+            return length + copies * new if seq2seq else copies * (length + new)
+
+        in_order = config.do_sample or config.max_time is not None or bool(steps.forward.get("return_token_scores"))
+        tokens = AUTO_TOKENS * (1 if self.device.type == "cpu" else ACCELERATED)
+        # one batch more costs many steps, so that no padding is too much
+        return replace(super().sharing(steps), key=key, cost=cost, tokens=tokens, padding=tokens, in_order=in_order)
+
+    def new_tokens(self, config: GenerationConfig, prompt: int) -> int:
+        """The most tokens that can come after a prompt of that length."""
+        new = config.max_new_tokens
+        if new is None:
+            new = (config.max_length or 0) - prompt
+        limit = self.model.config.max_positions
+        return new if limit is None else min(new, limit + 1 - prompt)  # the last token is never read
+
     def budget(self, config: GenerationConfig, prompt: int) -> int | None:
         """``max_new_tokens``; if it is only the task's default, no more than the model has positions left."""
-        limit = self.model.config.max_positions
-        if limit is None or config.max_new_tokens != self.task_defaults["max_new_tokens"]:
+        if config.max_new_tokens != self.task_defaults["max_new_tokens"]:
             return config.max_new_tokens
-        default: int = self.task_defaults["max_new_tokens"]
-        return max(1, min(default, limit + 1 - prompt))  # the last token is never read
+        return max(1, self.new_tokens(config, prompt))
 
-    def batch_key(self, chunk: Chunk, steps: Steps) -> Hashable:
-        """Prompts share a batch if padding does not change what is generated from them."""
-        config = self.settings(steps.forward)
-        looks_back = any(getattr(config, name) != DEFAULTS[name] for name in LOOKS_BACK)
-        own_code = any(steps.forward.get(name) for name in ARGUMENTS)
-        return chunk_length(chunk) if looks_back or own_code else self.prompt_key(config, chunk_length(chunk))
+    # Generating -------------------------------------------------------------------------------------------
 
-    def prompt_key(self, config: GenerationConfig, prompt: int) -> Hashable:
-        """The same for a prompt of that length, when no setting looks back at it."""
-        return None
+    def run_generate(
+        self, inputs: Chunk, options: Mapping[str, Any], config: GenerationConfig, return_token_scores: bool
+    ) -> Chunk:
+        """Generate; for each row of the batch "sequences" gets a tensor (returned sequences, tokens).
 
-    def run_generate(self, inputs: Chunk, options: Mapping[str, Any], config: GenerationConfig) -> list[Tensor]:
-        """Generate; for each row of the batch a tensor (returned sequences, tokens)."""
+        "token_scores" gets a list for each of these sequences if they are asked for, "output" what else
+        ``return_dict_in_generate`` gives.
+        """
         extra = {name: value for name, value in options.items() if name in ARGUMENTS}
         if config.max_new_tokens is None and "max_length" in config.said:
             extra["max_length"] = config.max_length  # said by somebody: also 20 counts the prompt
         if config.stop_strings:
             extra.setdefault("tokenizer", self.tokenizer)
+        asked = config.return_dict_in_generate
+        if return_token_scores:
+            config.return_dict_in_generate = config.output_scores = True
         with torch.inference_mode():
             output = self.model.generate(
                 inputs["input_ids"].to(self.device),
@@ -129,17 +186,39 @@ class GeneratingPipeline(Pipeline):
                 compat=self.compat,
                 **extra,
             )
+        B = len(inputs["input_ids"])
         sequences: Tensor = output if isinstance(output, Tensor) else output.sequences
-        return list(sequences.cpu().view(len(inputs["input_ids"]), -1, sequences.shape[-1]))
+        results: Chunk = {"sequences": list(sequences.cpu().reshape(B, -1, sequences.shape[-1]))}
+        if return_token_scores:
+            logprobs = transition_scores(
+                sequences, output.scores, output.beam_indices, normalize_logits=config.num_beams == 1
+            )
+            of_rows = zip(results["sequences"], logprobs.cpu().reshape(B, -1, logprobs.shape[-1]), strict=True)
+            results["token_scores"] = [describe_tokens(*row, config.eos_token_id, self.tokenizer) for row in of_rows]
+        if asked:
+            results["output"] = [output]
+        return results
+
+    def add_asked(self, records: list[dict[str, Any]], outputs: Chunk) -> list[dict[str, Any]]:
+        """The results of one input, with the scores and other outputs that were asked for."""
+        for row, record in enumerate(records):
+            if "token_scores" in outputs:
+                record["token_scores"] = outputs["token_scores"][0][row]
+            if "output" in outputs and not (self.compat and "generated_text" not in record):
+                record |= other_outputs(outputs["output"][0], row, alike=self.compat is not None)
+        return records
 
     def translate(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn ``stop_sequence`` into settings of ``generate``."""
+        """Turn ``stop_sequence`` into settings of ``generate``; load the assistant if it is a folder or an id."""
         known = super().translate(options)
+        assistant = known.get("assistant_model")
+        if isinstance(assistant, (str, Path)):
+            known["assistant_model"] = load_model(assistant, type(self), self.device, self.dtype)
         text = known.pop("stop_sequence", None)
         if text is not None:
             ids = self.tokenizer.encode(self.check_text(text, "stop_sequence"), add_special_tokens=False)
-            if self.compat == "transformers":  # each of its tokens ends the text
-                known["eos_token_id"] = ids
+            if self.compat == "transformers":
+                known["eos_token_id"] = ids[0] if self.first_stop_only else ids
             elif len(ids) == 1:
                 known["eos_token_id"] = ids[0]
             else:
@@ -165,19 +244,3 @@ def choose_one(options: Mapping[str, Any], *names: str) -> None:
     given = [name for name in names if name in options]
     if len(given) > 1:
         raise PipelineError(f"{given[0]} and {given[1]} exclude each other: pass one of them")
-
-
-def without_padding(sequences: Tensor, left: int, prompt: int, eos: int | list[int] | None) -> Tensor:
-    """The sequences of one prompt, as they would be if it had been alone in its batch.
-
-    Args:
-        sequences: (sequences, tokens) token ids.
-        left: tokens of padding before the prompt.
-        prompt: tokens of the prompt, or of what the decoder starts with.
-        eos: ids that end a text, after which there is only padding.
-    """
-    sequences = sequences[:, left:]
-    ends = torch.isin(sequences, torch.tensor([] if eos is None else eos, dtype=sequences.dtype).view(-1))
-    ends[:, :prompt] = False
-    lengths = [int(row.nonzero()[0]) + 1 if row.any() else sequences.shape[1] for row in ends]
-    return sequences[:, : max(lengths)]

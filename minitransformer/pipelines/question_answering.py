@@ -9,9 +9,12 @@ import numpy as np
 import torch
 
 from minitransformer.errors import PipelineError
-from minitransformer.pipelines.base import ChunkPipeline, check_positive, is_stream
+from minitransformer.pipelines.base import ChunkPipeline
 from minitransformer.pipelines.batching import Chunk
+from minitransformer.pipelines.options import check_positive
 from minitransformer.pipelines.scores import to_numpy
+from minitransformer.pipelines.spans import best_spans, find_characters, masked_softmax
+from minitransformer.pipelines.streaming import is_stream
 
 Answer = dict[str, Any]
 DEFAULT_LENGTH, DEFAULT_STRIDE = 384, 128
@@ -30,6 +33,9 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         max_answer_len: the most tokens of an answer (15).
         handle_impossible_answer: let "no answer" compete: score of the first token, answer "".
         align_to_words: widen an answer to whole words (True).
+        return_token_scores: add "token_scores" to each answer: for each token of its best span {"token", "token_id",
+            "start_score", "end_score"}, the probabilities that the answer starts and ends there. The span's own score
+            is the first token's "start_score" times the last one's "end_score".
         padding, max_question_len: taken for compatibility. Padding changes no answer, and as in 4.57 no
             question is cut.
 
@@ -122,9 +128,9 @@ class QuestionAnsweringPipeline(ChunkPipeline):
             )
         if doc_stride is None:
             return min(DEFAULT_STRIDE, max_seq_len // 2, room - 1)
-        if not 0 <= doc_stride < room:
+        if not isinstance(doc_stride, int) or not 0 <= doc_stride < room:
             raise PipelineError(
-                f"doc_stride must be 0 to {room - 1}, as the question leaves room for {room}, not {doc_stride}"
+                f"doc_stride must be 0 to {room - 1}, as the question leaves room for {room}, not {doc_stride!r}"
             )
         return doc_stride
 
@@ -155,9 +161,11 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         max_answer_len: int = 15,
         handle_impossible_answer: bool = False,
         align_to_words: bool = True,
+        return_token_scores: bool = False,
     ) -> Answer | list[Answer]:
         """The best answers of all stretches."""
         answers: dict[str, Answer] = {}  # by their text in lower case
+        best_score: dict[str, float] = {}  # of the spans that have that text
         no_answer = 1.0
         for output in outputs:
             allowed = output["candidates"] & output["attention_mask"][0].numpy().astype(bool)
@@ -176,13 +184,31 @@ class QuestionAnsweringPipeline(ChunkPipeline):
                 text = output["context"][begin:stop]
                 known = answers.setdefault(text.lower(), {"score": 0.0, "start": begin, "end": stop, "answer": text})
                 known["score"] += score
+                if return_token_scores and score > best_score.get(text.lower(), -1.0):
+                    best_score[text.lower()] = score
+                    known["token_scores"] = self.describe_span(output["input_ids"][0], start, end, first, last)
         found = list(answers.values())
         if handle_impossible_answer:
-            found.append({"score": no_answer, "start": 0, "end": 0, "answer": ""})
+            nothing: Answer = {"score": no_answer, "start": 0, "end": 0, "answer": ""}
+            found.append({**nothing, "token_scores": []} if return_token_scores else nothing)
         if not found:
             raise PipelineError("the context has no tokens to answer with: pass a context with words")
         best = sorted(found, key=lambda answer: -float(answer["score"]))[:top_k]
         return best[0] if len(best) == 1 else best
+
+    def describe_span(
+        self, ids: torch.Tensor, start: np.ndarray[Any, Any], end: np.ndarray[Any, Any], first: int, last: int
+    ) -> list[dict[str, Any]]:
+        """The tokens of a span, each with its probability as the first and as the last of the answer."""
+        return [
+            {
+                "token": self.tokenizer.decode([int(ids[i])]),
+                "token_id": int(ids[i]),
+                "start_score": float(start[i]),
+                "end_score": float(end[i]),
+            }
+            for i in range(first, last + 1)
+        ]
 
 
 def collect_examples(inputs: tuple[Any, ...], question: Any, context: Any, options: dict[str, Any]) -> Any:
@@ -203,41 +229,3 @@ def collect_examples(inputs: tuple[Any, ...], question: Any, context: Any, optio
             )
         return [{"question": q, "context": c} for q, c in zip(question, contexts, strict=True)]
     return [{"question": question, "context": context}]
-
-
-def masked_softmax(logits: np.ndarray[Any, Any], allowed: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Probabilities of the allowed places; those of the others are 0."""
-    logits = np.where(allowed, logits, -10000.0)
-    probabilities = np.exp(logits - logits.max())
-    return np.asarray(probabilities / probabilities.sum())
-
-
-def best_spans(
-    start: np.ndarray[Any, Any], end: np.ndarray[Any, Any], count: int, max_length: int
-) -> list[tuple[int, int, float]]:
-    """The likeliest spans of at most ``max_length`` tokens: (first, last, probability), best first."""
-    scores = np.tril(np.triu(np.outer(start, end)), max_length - 1).ravel()  # first <= last < first + max_length
-    if count < len(scores):
-        best = np.argpartition(-scores, count)[:count]
-        best = best[np.argsort(-scores[best])]
-    else:
-        best = np.argsort(-scores)
-    return [(int(i) // len(end), int(i) % len(end), float(scores[i])) for i in best]
-
-
-def find_characters(encoding: Any, first: int, last: int, sequence: int | None) -> tuple[int, int]:
-    """Where a span of tokens begins and stops in the text it comes from.
-
-    Args:
-        encoding: the tokens.
-        first: the first of them.
-        last: the last of them.
-        sequence: the number of the text (of two) in which to widen the span to whole words; None leaves it as
-            it is.
-    """
-    words = [encoding.token_to_word(token) for token in (first, last)]
-    if sequence is not None and None not in words:  # some tokenizers know no words
-        spans = [encoding.word_to_chars(word, sequence) for word in words]
-        if None not in spans:
-            return spans[0][0], spans[1][1]
-    return encoding.offsets[first][0], encoding.offsets[last][1]

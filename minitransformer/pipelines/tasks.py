@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minitransformer.errors import PipelineError, did_you_mean
+from minitransformer.pipelines.loading import as_torch_dtype, check_head, load_model
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,9 @@ ONLY_VALUE = {  # arguments of transformers.pipeline that have one possible valu
     "feature_extractor": None,
     "image_processor": None,
     "processor": None,
+    "modelcard": None,
+    "assistant_tokenizer": None,
+    "binary_output": False,
     "model_kwargs": {},
 }
 
@@ -66,7 +70,7 @@ def pipeline(
     tokenizer: str | Path | Tokenizer | None = None,
     device: int | str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
-    batch_size: BatchSize = 1,
+    batch_size: BatchSize | None = None,
     revision: str | None = None,
     token: str | None = None,
     compat: str | None = None,
@@ -88,7 +92,8 @@ def pipeline(
         device: where to compute: "cpu", "cuda:1", a number of a GPU, -1 for the CPU. By default a loaded
             model stays where it is, and others go to a GPU if there is one.
         dtype: of the weights; by default float32 (4.57 takes what config.json names: "auto").
-        batch_size: how many inputs run together; "auto" sorts by length and packs by number of tokens.
+        batch_size: how many inputs run together; "auto", the default, sorts them by length and packs them by number of
+            tokens.
         revision: branch, tag or commit of a model id.
         token: access token for the Hub.
         compat: "transformers" for the behaviour of transformers 4.57 where ours differs.
@@ -192,60 +197,6 @@ def default_model(task: str, task_class: type[Pipeline]) -> str:
         task_class.default_model,
     )
     return task_class.default_model
-
-
-def load_model(
-    model: str | Path,
-    task_class: type[Pipeline],
-    device: int | str | torch.device | None,
-    dtype: torch.dtype | str | None,
-    revision: str | None,
-    token: str | None,
-    compat: str | None,
-) -> PretrainedModel:
-    """Load a model with the head that the task needs, onto the device."""
-    import torch
-
-    import minitransformer.models.auto as auto
-    from minitransformer.pipelines.base import find_device
-
-    if dtype is None:
-        dtype = "auto" if compat == "transformers" else torch.float32
-    if device is None:
-        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    auto_class = getattr(auto, task_class.auto_class)
-    loaded: PretrainedModel = auto_class.from_pretrained(
-        model, dtype=dtype, device=find_device(device), revision=revision, token=token
-    )
-    return loaded
-
-
-def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) -> PretrainedModel:
-    """A loaded model, if it has the head that the task needs (any model will do for features).
-
-    Raises:
-        PipelineError: it has another one.
-    """
-    import minitransformer.models.auto as auto
-    from minitransformer.models.base import PretrainedModel as Base
-
-    if isinstance(model, Base) and task_class.auto_class != "AutoModel":
-        wanted = getattr(auto, task_class.auto_class).class_for(model.config)
-        if not isinstance(model, wanted):
-            raise PipelineError(
-                f"{task} needs a {wanted.__name__}, and the model is a {type(model).__name__}: load it with "
-                f"{task_class.auto_class}.from_pretrained(...)"
-            )
-    return model
-
-
-def as_torch_dtype(dtype: torch.dtype | str | None, model: PretrainedModel) -> torch.dtype | None:
-    """The type to convert a loaded model to; None for none."""
-    if dtype is None:
-        return None
-    from minitransformer.models.base import as_dtype
-
-    return as_dtype(dtype, model.config)
 
 
 def name_with_languages(task: str, model: PretrainedModel) -> str:

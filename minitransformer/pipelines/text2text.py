@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
+
 from minitransformer.errors import PipelineError
 from minitransformer.pipelines.batching import Chunk
-from minitransformer.pipelines.generating import GeneratingPipeline, choose_one, without_padding
+from minitransformer.pipelines.generated import without_padding
+from minitransformer.pipelines.generating import GeneratingPipeline, choose_one
 from minitransformer.pipelines.tasks import languages
 from minitransformer.tokenization.mbart import MBartTokenizer
 
@@ -23,6 +26,8 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         clean_up_tokenization_spaces: join punctuation to the word before it (False).
         truncation: cut an input that is too long for the model.
         stop_sequence: end at this text.
+        return_token_scores: add "token_scores" to each result: {"token", "token_id", "logprob"} of each token that
+            was generated.
         any option of ``generate``: max_length, min_length, num_beams, do_sample, num_return_sequences, ...
     """
 
@@ -30,6 +35,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
     auto_class = "AutoModelForSeq2SeqLM"
     default_model = "t5-base"
     task_defaults = {"max_new_tokens": 256, "num_beams": 4}
+    first_stop_only = True
     result_name: ClassVar[str] = "generated"
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
@@ -52,16 +58,19 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
     def preprocess(self, text: str, *, truncation: bool | str | None = None) -> Chunk:  # type: ignore[override]
         """Tokenize the text, with the model's prefix before it."""
         text = self.prefix + self.check_text(text)
-        return dict(self.encode(text, return_tensors="pt", truncation=truncation or False))
+        inputs = dict(self.encode(text, return_tensors="pt", truncation=truncation or False))
+        inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
+        return inputs
 
-    def forward(self, inputs: Chunk, **options: Any) -> Chunk:
+    def forward(self, inputs: Chunk, *, return_token_scores: bool = False, **options: Any) -> Chunk:
         """Generate; "sequences" gets, for each text, a tensor (returned sequences, tokens)."""
         config = self.settings(options)
         config.max_new_tokens = self.budget(config, prompt=1)
-        sequences = self.run_generate(inputs, options, config)
-        if len(sequences) > 1:
-            sequences = [without_padding(rows, left=0, prompt=1, eos=config.eos_token_id) for rows in sequences]
-        return {**inputs, "sequences": sequences}
+        results = self.run_generate(inputs, options, config, return_token_scores)
+        if len(results["sequences"]) > 1:
+            eos = config.eos_token_id
+            results["sequences"] = [without_padding(rows, left=0, prompt=1, eos=eos) for rows in results["sequences"]]
+        return {**inputs, **results}
 
     def postprocess(  # type: ignore[override]
         self, outputs: Chunk, *, return_tensors: bool = False, clean_up_tokenization_spaces: bool = False
@@ -69,14 +78,14 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         """Decode each sequence."""
         sequences = outputs["sequences"][0]
         if return_tensors:
-            return [{f"{self.result_name}_token_ids": ids} for ids in sequences]
+            return self.add_asked([{f"{self.result_name}_token_ids": ids} for ids in sequences], outputs)
         texts = [
             self.tokenizer.decode(
                 ids, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
             )
             for ids in sequences.tolist()
         ]
-        return [{f"{self.result_name}_text": text} for text in texts]
+        return self.add_asked([{f"{self.result_name}_text": text} for text in texts], outputs)
 
 
 class SummarizationPipeline(Text2TextGenerationPipeline):
@@ -126,9 +135,10 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         self, text: str, *, truncation: bool | str | None = None, src_lang: str | None = None
     ) -> Chunk:
         """Tokenize the text, as one of the source language."""
-        if src_lang is not None and isinstance(self.tokenizer, MBartTokenizer):
-            self.tokenizer.src_lang = src_lang
-        return super().preprocess(text, truncation=truncation)
+        if src_lang is None or not isinstance(self.tokenizer, MBartTokenizer):
+            return super().preprocess(text, truncation=truncation)
+        with self.tokenizer.reading(src_lang):
+            return super().preprocess(text, truncation=truncation)
 
     def forward(self, inputs: Chunk, *, tgt_lang: str | None = None, **options: Any) -> Chunk:
         """Generate; the first token says the target language, where there are several."""

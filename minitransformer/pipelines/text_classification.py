@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from minitransformer.errors import PipelineError
-from minitransformer.pipelines.base import TOKENIZER_OPTIONS, Pipeline, check_positive
-from minitransformer.pipelines.batching import Chunk
+from minitransformer.pipelines.base import Pipeline
+from minitransformer.pipelines.batching import Chunk, Sharing
+from minitransformer.pipelines.options import TOKENIZER_OPTIONS, Steps, check_positive
 from minitransformer.pipelines.scores import sigmoid, softmax, to_numpy
+
+if TYPE_CHECKING:
+    from minitransformer.config import ModelConfig
 
 FUNCTIONS = ("default", "softmax", "sigmoid", "none")
 
@@ -74,6 +80,10 @@ class TextClassificationPipeline(Pipeline):
             self.check_text(pair, "the second text of the pair")
         return dict(self.encode(text, pair, return_tensors="pt", **options))
 
+    def sharing(self, steps: Steps) -> Sharing:
+        """As in every pipeline, but see `apart_by_ends`."""
+        return apart_by_ends(super().sharing(steps), self.model.config)
+
     def forward(self, inputs: Chunk) -> Chunk:  # type: ignore[override]
         """Scores of the labels: (batch, labels)."""
         return {**inputs, "logits": self.call_model(inputs).logits.cpu()}
@@ -104,3 +114,15 @@ class TextClassificationPipeline(Pipeline):
         if config.problem_type == "multi_label_classification" or config.num_labels == 1:
             return "sigmoid"
         return "softmax"
+
+
+def apart_by_ends(sharing: Sharing, config: ModelConfig) -> Sharing:
+    """Keep texts apart that have different numbers of end tokens, for encoder-decoders.
+
+    These read their answer at the last end token, and take no texts together that have different numbers of them (which
+    the text of one, written in an input, makes).
+    """
+    if not config.is_encoder_decoder:
+        return sharing
+    eos = torch.tensor(config.eos_token_id)
+    return replace(sharing, key=lambda chunk: int(torch.isin(chunk["input_ids"], eos).sum()))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from minitransformer.errors import PipelineError
 from minitransformer.generation.config import GenerationConfig
-from minitransformer.pipelines.base import TOKENIZER_OPTIONS
 from minitransformer.pipelines.batching import Chunk, Side
-from minitransformer.pipelines.generating import GeneratingPipeline, choose_one, without_padding
+from minitransformer.pipelines.generated import without_padding
+from minitransformer.pipelines.generating import GeneratingPipeline, choose_one
+from minitransformer.pipelines.options import check_tokenizer_options
 
 
 class TextGenerationPipeline(GeneratingPipeline):
@@ -29,6 +30,8 @@ class TextGenerationPipeline(GeneratingPipeline):
         truncation, max_length, padding, add_special_tokens: for the tokenizer; ``max_length`` also for
             ``generate``.
         tokenizer_encode_kwargs: further options of the tokenizer's call, as a dictionary.
+        return_token_scores: add "token_scores" to each result: {"token", "token_id", "logprob"} of each token that
+            was generated.
         any option of ``generate``: max_new_tokens, do_sample, num_beams, num_return_sequences, ...
 
     An empty prompt starts from nothing. Prompts of a batch are padded on the left, whatever the tokenizer's
@@ -46,6 +49,8 @@ class TextGenerationPipeline(GeneratingPipeline):
         known = super().translate(options)
         choose_one(known, "return_full_text", "return_tensors", "return_text")
         known.pop("return_text", None)
+        if self.compat == "transformers" and "return_tensors" in known:
+            known["return_tensors"] = True  # there, also False gives token ids
         if "return_type" in known:  # transformers' enumeration: 0 tensors, 1 new text, 2 full text
             kind = getattr(known["return_type"], "value", known.pop("return_type"))
             known |= {"return_tensors": kind == 0, "return_full_text": kind == 2}
@@ -53,18 +58,13 @@ class TextGenerationPipeline(GeneratingPipeline):
             raise PipelineError(
                 f"handle_long_generation must be 'hole' or None, not {known['handle_long_generation']!r}"
             )
-        for name in set(known.get("tokenizer_encode_kwargs", {})) - TOKENIZER_OPTIONS:
-            raise PipelineError(f"tokenizer_encode_kwargs has {name!r}, which is no option of the tokenizer")
+        check_tokenizer_options("tokenizer_encode_kwargs", known.get("tokenizer_encode_kwargs"))
         return known
 
     @property
     def padding_side(self) -> Side:
         """On the left, so that every row goes on where its prompt ends."""
         return self.tokenizer.padding_side if self.compat == "transformers" else "left"
-
-    def prompt_key(self, config: GenerationConfig, prompt: int) -> Hashable:
-        """A limit on prompt and new tokens together means something else for each length of prompt."""
-        return prompt if config.max_new_tokens is None else self.budget(config, prompt)
 
     def check_input(self, item: Any) -> None:
         """A prompt may be empty."""
@@ -109,6 +109,7 @@ class TextGenerationPipeline(GeneratingPipeline):
         if not inputs["prompt_ids"]:
             inputs["input_ids"] = torch.tensor([[self.first_token()]])
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))  # not every tokenizer makes one
         return inputs
 
     def cut_left(self, inputs: Chunk, config: GenerationConfig) -> None:
@@ -135,7 +136,7 @@ class TextGenerationPipeline(GeneratingPipeline):
             raise PipelineError("the prompt is empty, and the model has no bos token to start with: pass a prompt")
         return bos
 
-    def forward(self, inputs: Chunk, **options: Any) -> Chunk:
+    def forward(self, inputs: Chunk, *, return_token_scores: bool = False, **options: Any) -> Chunk:
         """Generate; "sequences" gets, for each prompt, a tensor (returned sequences, tokens)."""
         config = self.settings(options)
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
@@ -146,14 +147,14 @@ class TextGenerationPipeline(GeneratingPipeline):
         if prefix and config.min_new_tokens is None and options.get("min_length"):
             config.min_length = options["min_length"] + prefix
         config.max_new_tokens = self.budget(config, max(lengths))
-        sequences = self.run_generate(inputs, options, config)
-        if len(sequences) > 1:
+        results = self.run_generate(inputs, options, config, return_token_scores)
+        if len(results["sequences"]) > 1:
             width = inputs["input_ids"].shape[1]
-            sequences = [
+            results["sequences"] = [
                 without_padding(rows, width - own if self.padding_side == "left" else 0, own, config.eos_token_id)
-                for rows, own in zip(sequences, lengths, strict=True)
+                for rows, own in zip(results["sequences"], lengths, strict=True)
             ]
-        return {**inputs, "sequences": sequences}
+        return {**inputs, **results}
 
     def postprocess(  # type: ignore[override]
         self,
@@ -167,7 +168,7 @@ class TextGenerationPipeline(GeneratingPipeline):
         """Cut the prompt off each sequence, and put the original one in front."""
         sequences = outputs["sequences"][0].tolist()
         if return_tensors:
-            return [{"generated_token_ids": ids} for ids in sequences]
+            return self.add_asked([{"generated_token_ids": ids} for ids in sequences], outputs)
 
         def decode(ids: list[int]) -> str:
             return self.tokenizer.decode(
@@ -178,4 +179,5 @@ class TextGenerationPipeline(GeneratingPipeline):
 
         start = len(decode(outputs["prompt_ids"])) if outputs["prompt_ids"] else 0
         tails = [decode(ids)[start:] for ids in sequences]
-        return [{"generated_text": outputs["prompt"] + tail if return_full_text else tail} for tail in tails]
+        texts = [outputs["prompt"] + tail if return_full_text else tail for tail in tails]
+        return self.add_asked([{"generated_text": text} for text in texts], outputs)

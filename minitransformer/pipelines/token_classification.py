@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import torch
 from minitransformer.errors import PipelineError, did_you_mean
 from minitransformer.pipelines.base import ChunkPipeline
 from minitransformer.pipelines.batching import Chunk
+from minitransformer.pipelines.entities import Entity, check_offsets, group_entities, group_words, resolve_overlaps
 from minitransformer.pipelines.scores import softmax, to_numpy
 
-Entity = dict[str, Any]
 STRATEGIES = ("none", "simple", "first", "average", "max")
 WORD_STRATEGIES = ("first", "average", "max")
 
@@ -33,6 +34,8 @@ class TokenClassificationPipeline(ChunkPipeline):
         is_split_into_words: inputs are lists of words; ``delimiter`` (" ") joins them to the text that
             offsets count in.
         offset_mapping: (start, end) of each token, instead of the tokenizer's.
+        return_token_scores: add "token_scores" to each entity: for each of its tokens {"token", "token_id", "start",
+            "end", "scores"}, the last of them the probability of every label.
         grouped_entities, ignore_subwords: old names of "simple" and, together, of "first".
     """
 
@@ -49,6 +52,8 @@ class TokenClassificationPipeline(ChunkPipeline):
         if words and isinstance(inputs, (list, tuple)) and not all(isinstance(i, (list, tuple)) for i in inputs):
             inputs = [inputs]
         offsets = options.get("offset_mapping")
+        if not isinstance(offsets, (list, tuple, type(None))):
+            raise PipelineError(f"offset_mapping must be a list of pairs (start, end), not {type(offsets).__name__}")
         if offsets and isinstance(inputs, (list, tuple)) and isinstance(offsets[0], list):
             if len(offsets) != len(inputs):
                 raise PipelineError(f"offset_mapping has {len(offsets)} entries for {len(inputs)} inputs")
@@ -69,6 +74,11 @@ class TokenClassificationPipeline(ChunkPipeline):
                     f"aggregation_strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}.{hint}"
                 )
             known["aggregation_strategy"] = strategy
+        ignored = known.get("ignore_labels", [])
+        if not isinstance(ignored, (list, tuple, set, frozenset)):  # every letter of a string is in it
+            raise PipelineError(f"ignore_labels must be a list of labels, not {ignored!r}")
+        if not isinstance(known.get("delimiter", ""), str):
+            raise PipelineError(f"delimiter must be a string, not {known['delimiter']!r}")
         return known
 
     def merge(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -98,8 +108,7 @@ class TokenClassificationPipeline(ChunkPipeline):
             if not isinstance(inputs, (list, tuple)) or not inputs or not all(isinstance(w, str) for w in inputs):
                 raise PipelineError(f"is_split_into_words=True takes a list of words, not {inputs!r}")
             text, words = self.check_text(delimiter.join(inputs)), list(inputs)
-            lengths = [len(word) + len(delimiter) for word in words]
-            starts = [sum(lengths[:i]) for i in range(len(words))]
+            starts = [0, *accumulate(len(word) + len(delimiter) for word in words)]
         else:
             text = self.check_text(inputs)
         encoding = self.encode(
@@ -119,7 +128,9 @@ class TokenClassificationPipeline(ChunkPipeline):
             )
             count = 1
         for i in range(count):
-            offsets = offset_mapping or encoding["offset_mapping"][i]
+            offsets = encoding["offset_mapping"][i]
+            if offset_mapping is not None:
+                offsets = check_offsets(offset_mapping, len(offsets))
             if starts is not None:
                 shifts = [0 if word is None else starts[word] for word in encoding.word_ids(i)]
                 offsets = [(s + shift, e + shift) for (s, e), shift in zip(offsets, shifts, strict=True)]
@@ -141,6 +152,7 @@ class TokenClassificationPipeline(ChunkPipeline):
         *,
         aggregation_strategy: str = "none",
         ignore_labels: Sequence[str] = ("O",),
+        return_token_scores: bool = False,
     ) -> list[Entity]:
         """Label the tokens of each stretch, put entities together, and join the stretches."""
         found = []
@@ -155,7 +167,12 @@ class TokenClassificationPipeline(ChunkPipeline):
                 labelled = [self.join_entity(group) for group in group_entities(labelled)]
             label = "entity" if aggregation_strategy == "none" else "entity_group"
             found += [entity for entity in labelled if entity[label] not in ignore_labels]
-        return found if len(outputs) == 1 else resolve_overlaps(found)
+        found = found if len(outputs) == 1 else resolve_overlaps(found)
+        for entity in found:
+            tokens = entity.pop("tokens")
+            if return_token_scores:
+                entity["token_scores"] = [self.describe_scores(token) for token in tokens]
+        return found
 
     def describe_tokens(self, output: Chunk, scores: np.ndarray[Any, Any]) -> list[Entity]:
         """Of each token that is not special: scores, place in the text, whether it continues a word."""
@@ -175,8 +192,17 @@ class TokenClassificationPipeline(ChunkPipeline):
                 inside = len(word) != end - start
             else:
                 inside = start > 0 and " " not in text[start - 1 : start + 1]
-            tokens.append({"word": word, "scores": scores[i], "start": start, "end": end, "index": i, "inside": inside})
+            token = {"word": word, "scores": scores[i], "start": start, "end": end, "index": i, "inside": inside}
+            tokens.append({**token, "token_id": token_id})
         return tokens
+
+    def describe_scores(self, token: Entity) -> dict[str, Any]:
+        """A token, and the probabilities of all labels."""
+        return {
+            "token": self.tokenizer.decode([token["token_id"]]),
+            **{name: token[name] for name in ("token_id", "start", "end")},
+            "scores": {self.model.config.id2label[i]: float(score) for i, score in enumerate(token["scores"])},
+        }
 
     def label_token(self, token: Entity) -> Entity:
         """The label with the best score."""
@@ -185,6 +211,7 @@ class TokenClassificationPipeline(ChunkPipeline):
             "entity": self.model.config.id2label[best],
             "score": float(token["scores"][best]),
             **{name: token[name] for name in ("index", "word", "start", "end")},
+            "tokens": [token],
         }
 
     def label_word(self, tokens: list[Entity], strategy: str) -> Entity:
@@ -202,6 +229,7 @@ class TokenClassificationPipeline(ChunkPipeline):
             "word": self.tokenizer.convert_tokens_to_string([token["word"] for token in tokens]),
             "start": tokens[0]["start"],
             "end": tokens[-1]["end"],
+            "tokens": tokens,
         }
 
     def join_entity(self, members: list[Entity]) -> Entity:
@@ -212,47 +240,5 @@ class TokenClassificationPipeline(ChunkPipeline):
             "word": self.tokenizer.convert_tokens_to_string([member["word"] for member in members]),
             "start": members[0]["start"],
             "end": members[-1]["end"],
+            "tokens": [token for member in members for token in member["tokens"]],
         }
-
-
-def group_words(tokens: list[Entity]) -> list[list[Entity]]:
-    """Tokens put together to words."""
-    words: list[list[Entity]] = []
-    for token in tokens:
-        if words and token["inside"]:
-            words[-1].append(token)
-        else:
-            words.append([token])
-    return words
-
-
-def group_entities(members: list[Entity]) -> list[list[Entity]]:
-    """Neighbours of one tag put together; B- starts a new entity, a tag without B- or I- counts as I-."""
-    groups: list[list[Entity]] = []
-    for member in members:
-        begins, tag = split_tag(member["entity"])
-        if groups and not begins and tag == split_tag(groups[-1][-1]["entity"])[1]:
-            groups[-1].append(member)
-        else:
-            groups.append([member])
-    return groups
-
-
-def split_tag(label: str) -> tuple[bool, str]:
-    """Whether a label begins an entity, and its tag: B-PER -> (True, PER)."""
-    return label.startswith("B-"), label[2:] if label[:2] in ("B-", "I-") else label
-
-
-def resolve_overlaps(entities: list[Entity]) -> list[Entity]:
-    """Of entities found twice, where stretches overlap, the longer one; if equally long, the surer one."""
-    kept: list[Entity] = []
-    for entity in sorted(entities, key=lambda entity: int(entity["start"])):
-        last = kept[-1] if kept else None
-        if last is None or entity["start"] >= last["end"]:
-            kept.append(entity)
-        elif (entity["end"] - entity["start"], entity["score"]) > (
-            last["end"] - last["start"],
-            last["score"],
-        ):
-            kept[-1] = entity
-    return kept

@@ -7,14 +7,20 @@ hypothesis says whether the text entails it (Yin, Hay and Roth 2019, https://arx
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from minitransformer.errors import PipelineError
+from minitransformer.errors import PipelineError, TokenizerError
 from minitransformer.pipelines.base import ChunkPipeline
-from minitransformer.pipelines.batching import Chunk
+from minitransformer.pipelines.batching import Chunk, Sharing
+from minitransformer.pipelines.options import Steps
 from minitransformer.pipelines.scores import softmax, to_numpy
+from minitransformer.pipelines.text_classification import apart_by_ends
+
+if TYPE_CHECKING:
+    from minitransformer.tokenization import Encoding
 
 
 class ZeroShotClassificationPipeline(ChunkPipeline):
@@ -59,9 +65,8 @@ class ZeroShotClassificationPipeline(ChunkPipeline):
             known.setdefault("multi_label", known.pop("multi_class"))
         if "candidate_labels" in known:
             known["candidate_labels"] = split_labels(known["candidate_labels"])
-        template = known.get("hypothesis_template")
-        if template is not None and (not isinstance(template, str) or template.format("x") == template):
-            raise PipelineError(f"hypothesis_template must be a sentence with {{}} for the label, not {template!r}")
+        if "hypothesis_template" in known:
+            check_template(known["hypothesis_template"])
         return known
 
     def preprocess(  # type: ignore[override]
@@ -75,10 +80,27 @@ class ZeroShotClassificationPipeline(ChunkPipeline):
         self.check_text(text)
         if not candidate_labels:
             raise PipelineError('no candidate_labels: pass the labels to choose from, candidate_labels=["a", "b"]')
-        for label in candidate_labels:
-            hypothesis = hypothesis_template.format(label)
-            encoding = self.encode(text, hypothesis, return_tensors="pt", truncation="only_first")
-            yield {**encoding, "label": label, "sequence": text}
+        hypotheses = [hypothesis_template.format(label) for label in candidate_labels]
+        encoding = self.encode_pairs([text] * len(hypotheses), hypotheses)
+        for i, label in enumerate(candidate_labels):
+            yield {
+                **{name: torch.tensor(rows[i : i + 1]) for name, rows in encoding.items()},
+                "label": label,
+                "sequence": text,
+            }
+
+    def encode_pairs(self, texts: list[str], hypotheses: list[str]) -> Encoding:
+        """Tokenize pairs; the text is cut if both together are too long, unless the hypothesis alone is."""
+        try:
+            return self.encode(texts, hypotheses, truncation="only_first")
+        except TokenizerError as error:
+            if "too short" not in str(error):
+                raise
+            return self.encode(texts, hypotheses)
+
+    def sharing(self, steps: Steps) -> Sharing:
+        """As in every pipeline, but see `apart_by_ends`."""
+        return apart_by_ends(super().sharing(steps), self.model.config)
 
     def forward(self, inputs: Chunk) -> Chunk:  # type: ignore[override]
         """Scores of the model's own labels: (batch, labels)."""
@@ -114,6 +136,16 @@ class ZeroShotClassificationPipeline(ChunkPipeline):
     def _label_id(self, start: str) -> int | None:
         labels = self.model.config.label2id
         return next((i for label, i in labels.items() if label.lower().startswith(start)), None)
+
+
+def check_template(template: Any) -> None:
+    """Raise unless a template is a sentence with one place for the label."""
+    try:
+        fits = isinstance(template, str) and template.format("x") != template
+    except (IndexError, KeyError, ValueError):  # further places, names, single braces
+        fits = False
+    if not fits:
+        raise PipelineError(f"hypothesis_template must be a sentence with {{}} for the label, not {template!r}")
 
 
 def split_labels(labels: Any) -> list[str]:

@@ -27,8 +27,8 @@ from minitransformer.errors import TokenizerError
 from minitransformer.tokenization.ids_to_text import IdsToText
 from minitransformer.tokenization.saving import copy_file, save_tokenizer
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES, Token, as_token
-from minitransformer.tokenization.strategies import NO_LIMIT
-from minitransformer.tokenization.text_to_ids import Request, TextToIds
+from minitransformer.tokenization.strategies import NO_LIMIT, Request
+from minitransformer.tokenization.text_to_ids import TextToIds
 
 __all__ = ["Request", "Tokenizer"]
 
@@ -107,7 +107,7 @@ class Tokenizer(TextToIds, IdsToText):
         self.clean_up_tokenization_spaces = bool(self.options["clean_up_tokenization_spaces"])
         self.split_special_tokens = bool(self.options["split_special_tokens"])
         self._warned_of_length = False
-        self._lock = threading.Lock()  # the backend holds padding and truncation of the call that runs
+        self._lock = threading.RLock()  # the backend holds padding and truncation of the call that runs
         self._register_tokens(self.options.pop("added_tokens_decoder") or {})
         self._set_prefix_space(bool(self.options["add_prefix_space"]))
         self._known_ids = len(self)  # counting takes the backend long; ids above are looked up one by one
@@ -174,7 +174,7 @@ class Tokenizer(TextToIds, IdsToText):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         return (

@@ -17,7 +17,7 @@ from typing import Any
 import tokenizers
 
 from minitransformer.tokenization.files import read_merges, read_vocabulary_json
-from minitransformer.tokenization.pieces import PieceTokenizer, build_lookup, merge_pairs
+from minitransformer.tokenization.pieces import PieceTokenizer, build_lookup, merge_pairs, remember
 
 _WORD = re.compile(r"\S+\n?")
 
@@ -51,10 +51,10 @@ class CTRLTokenizer(PieceTokenizer):
         return [piece for word in _WORD.findall(text) for piece in self._pieces(word)]
 
     def _pieces(self, word: str) -> list[str]:
-        if word not in self._known:
-            *start, end = merge_pairs([*word[:-1], word[-1] + "</w>"], self.ranks) if len(word) > 1 else [word]
-            self._known[word] = [piece + "@@" for piece in start] + [end.removesuffix("</w>")]
-        return self._known[word]
+        if (known := self._known.get(word)) is not None:
+            return known
+        *start, end = merge_pairs([*word[:-1], word[-1] + "</w>"], self.ranks) if len(word) > 1 else [word]
+        return remember(self._known, word, [piece + "@@" for piece in start] + [end.removesuffix("</w>")])
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text of tokens: a blank after each that does not go on."""

@@ -25,11 +25,12 @@ from tokenizers import processors
 from minitransformer.errors import TokenizerError
 from minitransformer.tokenization.files import read_merges, read_vocabulary_json, require_tokens
 from minitransformer.tokenization.pieces import (
-    PieceTokenizer,
+    TwoSidedTokenizer,
     build_lookup,
     import_sacremoses,
     lower_case,
     merge_pairs,
+    remember,
 )
 
 _WIDE = "，、∶：？！；（）《》「」“”’〈〉【】％～━０１２３４５６７８９"
@@ -38,7 +39,7 @@ _PUNCTUATION = str.maketrans({**dict(zip(_WIDE, _PLAIN, strict=True)), "…": ".
 _FULL_STOP = re.compile(r"[。．]\s*")
 
 
-class FSMTTokenizer(PieceTokenizer):
+class FSMTTokenizer(TwoSidedTokenizer):
     """BPE with an end-of-word mark, from one vocabulary into another."""
 
     class_name = "FSMTTokenizer"
@@ -59,7 +60,6 @@ class FSMTTokenizer(PieceTokenizer):
         self._known: dict[str, list[str]] = {}
         super().__init__(backend, settings, files)
         path = known_files["vocab-tgt.json"]
-        self.source_backend = backend
         self.target_backend = build_lookup(read_vocabulary_json(path), str(self.unk_token), path)
         self.target_backend.add_special_tokens(self.all_special_tokens)
         for vocabulary in (self.source_backend, self.target_backend):
@@ -71,7 +71,6 @@ class FSMTTokenizer(PieceTokenizer):
                 "tokenizer_config.json, or pass langs=['en', 'de']"
             )
         self.src_lang, self.tgt_lang = langs
-        self.current = self.src_lang
         sacremoses = import_sacremoses("FSMT's")
         self._normalizers = {code: sacremoses.MosesPunctNormalizer(code) for code in langs}
         self._tokenizers = {code: sacremoses.MosesTokenizer(code) for code in langs}
@@ -92,11 +91,10 @@ class FSMTTokenizer(PieceTokenizer):
             special_tokens=[(end, backend.token_to_id(end))],
         )
 
-    def use_source_language(self) -> None:
-        self.current, self.backend = self.src_lang, self.source_backend
-
-    def use_target_language(self) -> None:
-        self.current, self.backend = self.tgt_lang, self.target_backend
+    @property
+    def current(self) -> str:
+        """The language of the side that this thread works for."""
+        return self.tgt_lang if self.is_writing else self.src_lang
 
     def prepare(self, text: str) -> str:
         """Lowercase, if the model does, all but special tokens."""
@@ -112,9 +110,9 @@ class FSMTTokenizer(PieceTokenizer):
         return [piece for word in words for piece in self._pieces(word)]
 
     def _pieces(self, word: str) -> list[str]:
-        if word not in self._known:
-            self._known[word] = merge_pairs([*word[:-1], word[-1] + "</w>"], self.ranks)
-        return self._known[word]
+        if (known := self._known.get(word)) is not None:
+            return known
+        return remember(self._known, word, merge_pairs([*word[:-1], word[-1] + "</w>"], self.ranks))
 
     def id_to_token(self, index: int) -> str:
         """What the model writes is in the target vocabulary."""

@@ -19,12 +19,12 @@ from tokenizers import processors
 
 from minitransformer.errors import TokenizerError
 from minitransformer.tokenization.files import read_vocabulary_json, require_tokens
-from minitransformer.tokenization.pieces import PieceTokenizer, build_lookup
+from minitransformer.tokenization.pieces import TwoSidedTokenizer, build_lookup
 from minitransformer.tokenization.sentencepiece import SPACE, PieceModel
-from minitransformer.tokenization.text_to_ids import Request
+from minitransformer.tokenization.strategies import Request
 
 
-class MarianTokenizer(PieceTokenizer):
+class MarianTokenizer(TwoSidedTokenizer):
     """Two SentencePiece models, </s> at the end."""
 
     class_name = "MarianTokenizer"
@@ -50,10 +50,8 @@ class MarianTokenizer(PieceTokenizer):
             PieceModel((files or {})["source.spm"]),
             PieceModel((files or {})["target.spm"]),
         )
-        self.current = self.source
         super().__init__(backend, settings, files)
         self._frame(backend)
-        self.source_backend = self.target_backend = backend
         if self.options["separate_vocabs"]:
             path = (files or {}).get("target_vocab.json")
             if path is None:
@@ -81,11 +79,10 @@ class MarianTokenizer(PieceTokenizer):
         """The prefixes that the vocabulary has, such as ``>>fr<<``."""
         return [token for token in self.get_vocab() if token.startswith(">>") and token.endswith("<<")]
 
-    def use_source_language(self) -> None:
-        self.current, self.backend = self.source, self.source_backend
-
-    def use_target_language(self) -> None:
-        self.current, self.backend = self.target, self.target_backend
+    @property
+    def current(self) -> PieceModel:
+        """What cuts the text of the side that this thread works for."""
+        return self.target if self.is_writing else self.source
 
     def split(self, text: str) -> list[str]:
         """A language prefix, if there is one, and the pieces of the rest."""
@@ -103,18 +100,12 @@ class MarianTokenizer(PieceTokenizer):
 
     def _check_ids(self, ids: Any) -> list[int]:
         """What the model writes is in the target vocabulary."""
-        self.backend = self.target_backend
-        try:
+        with self.writing():
             return super()._check_ids(ids)
-        finally:
-            self.backend = self.source_backend
 
     def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
-        self.backend = self.target_backend
-        try:
+        with self.writing():
             return super()._decode(ids, skip_special_tokens)
-        finally:
-            self.backend = self.source_backend
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text of target pieces; special tokens stand apart."""

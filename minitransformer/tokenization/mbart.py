@@ -10,7 +10,8 @@ Paper: Liu et al. 2020, section 2; Tang et al. 2020. Reference: ``models/mbart/t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -96,8 +97,9 @@ class MBartTokenizer(Tokenizer):
     @src_lang.setter
     def src_lang(self, code: str) -> None:
         self.check_language(code, "src_lang")
-        self.options["src_lang"] = code
-        self._frame(code)
+        with self._lock:
+            self.options["src_lang"] = code
+            self._frame(code)
 
     @property
     def tgt_lang(self) -> str | None:
@@ -110,6 +112,13 @@ class MBartTokenizer(Tokenizer):
         if code is not None:
             self.check_language(code, "tgt_lang")
         self.options["tgt_lang"] = code
+
+    @contextmanager
+    def reading(self, code: str) -> Iterator[None]:
+        """Set ``src_lang``, and let no other thread set it or encode before the block ends."""
+        with self._lock:
+            self.src_lang = code
+            yield
 
     def use_source_language(self) -> None:
         self._frame(self.src_lang)
@@ -129,11 +138,13 @@ class MBartTokenizer(Tokenizer):
     def _frame(self, code: str) -> None:
         end = str(self.eos_token)
         before, after = ([code], [end]) if self.code_goes_first else ([], [end, code])
-        self.backend.post_processor = processors.TemplateProcessing(
+        template = processors.TemplateProcessing(
             single=[*before, "$A", *after],
             pair=[*before, "$A", "$B", *after],
             special_tokens=[(token, self.backend.token_to_id(token)) for token in (*before, *after)],
         )
+        with self._lock:
+            self.backend.post_processor = template
 
 
 class MBart50Tokenizer(MBartTokenizer):

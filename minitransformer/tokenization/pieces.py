@@ -8,10 +8,12 @@ Reference: ``transformers/tokenization_utils.py`` (PreTrainedTokenizer, the "slo
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from minitransformer.errors import TokenizerError
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.files import build_or_explain, require_tokens
 from minitransformer.tokenization.inputs import check_text, check_unicode
-from minitransformer.tokenization.text_to_ids import Request
+from minitransformer.tokenization.strategies import Request
 
 
 def build_lookup(vocabulary: Mapping[str, int], unknown: str, path: Path) -> tokenizers.Tokenizer:
@@ -32,19 +34,53 @@ def build_lookup(vocabulary: Mapping[str, int], unknown: str, path: Path) -> tok
 
 
 def merge_pairs(symbols: list[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
-    """Byte-pair encoding: join the neighbours that were learnt first, everywhere, until none is left."""
-    while len(symbols) > 1:
-        best = min(zip(symbols, symbols[1:], strict=False), key=lambda pair: ranks.get(pair, math.inf))
-        if best not in ranks:
-            break
-        joined: list[str] = []
-        at = 0
-        while at < len(symbols):
-            step = 2 if tuple(symbols[at : at + 2]) == best else 1
-            joined.append("".join(symbols[at : at + step]))
-            at += step
-        symbols = joined
-    return symbols
+    """Byte-pair encoding: join the neighbours that were learnt first, everywhere, until none is left.
+
+    Places that may be joined wait in a heap, by rank and then from left to right, so that a word of a million letters
+    takes seconds, not hours.
+    """
+    symbols = list(symbols)
+    end = len(symbols)
+    before, after = [*range(-1, end - 1)], [*range(1, end + 1)]  # the neighbours of each symbol that is still there
+
+    def rank(at: int) -> int | None:
+        return ranks.get((symbols[at], symbols[after[at]])) if symbols[at] and after[at] < end else None
+
+    heap = [(known, at) for at in range(end) if (known := rank(at)) is not None]
+    heapify(heap)
+    while heap:
+        lowest = heap[0][0]
+        joined = []
+        while heap and heap[0][0] == lowest:  # everywhere, before what comes of it
+            at = heappop(heap)[1]
+            if rank(at) == lowest:
+                gone = after[at]
+                symbols[at] += symbols[gone]
+                symbols[gone] = ""
+                after[at] = after[gone]
+                if after[at] < end:
+                    before[after[at]] = at
+                joined.append(at)
+        for at in joined:
+            for left in {before[at], at} - {-1}:
+                if (known := rank(left)) is not None:
+                    heappush(heap, (known, left))
+    return [symbol for symbol in symbols if symbol]
+
+
+MOST_KNOWN = 50_000
+"""Words whose pieces a tokenizer remembers."""
+LONGEST_KNOWN = 100
+"""Letters of the longest of them."""
+
+
+def remember(known: dict[str, list[str]], word: str, pieces: list[str]) -> list[str]:
+    """Keep the pieces of a word for the next time; when there are too many, begin anew."""
+    if len(word) <= LONGEST_KNOWN:
+        if len(known) >= MOST_KNOWN:
+            known.clear()
+        known[word] = pieces
+    return pieces
 
 
 def lower_case(text: str, kept: Iterable[str]) -> str:
@@ -164,3 +200,59 @@ class PieceTokenizer(Tokenizer):
         if run:
             texts.append(self.convert_tokens_to_string(run))
         return " ".join(texts)
+
+
+class TwoSidedTokenizer(PieceTokenizer):
+    """A tokenizer of translation: what the model writes is cut and looked up otherwise than what it reads.
+
+    Which side it works for is each thread's own affair.
+    """
+
+    source_backend: tokenizers.Tokenizer
+    target_backend: tokenizers.Tokenizer
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        settings: Mapping[str, Any] | None = None,
+        files: Mapping[str, Path] | None = None,
+    ) -> None:
+        self._side = threading.local()
+        super().__init__(backend, settings, files)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether this thread has called `use_target_language`."""
+        return getattr(self._side, "is_target", False)
+
+    def use_source_language(self) -> None:
+        self._side.is_target = False
+
+    def use_target_language(self) -> None:
+        self._side.is_target = True
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Inside of the block, this thread works for the side that the model writes."""
+        before = self.is_writing
+        self.use_target_language()
+        try:
+            yield
+        finally:
+            self._side.is_target = before
+
+    @property
+    def backend(self) -> tokenizers.Tokenizer:
+        """The vocabulary of the side that this thread works for."""
+        return self.target_backend if self.is_writing else self.source_backend
+
+    @backend.setter
+    def backend(self, backend: tokenizers.Tokenizer) -> None:
+        self.source_backend = self.target_backend = backend
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_side"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._side = threading.local()
+        super().__setstate__(state)

@@ -35,6 +35,19 @@ class Lengths:
     side: Side
 
 
+@dataclass(frozen=True)
+class Request:
+    """What one call of a tokenizer asks for."""
+
+    names: tuple[str, ...]
+    lengths: Lengths
+    add_special_tokens: bool
+    are_words: bool
+    split_special: bool
+    overflow: bool
+    tensors: str | None
+
+
 def resolve_lengths(
     padding: Any,
     truncation: Any,

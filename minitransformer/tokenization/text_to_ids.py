@@ -7,9 +7,7 @@ set_truncation_and_padding), ``transformers/tokenization_utils_base.py`` (__call
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import tokenizers
@@ -17,21 +15,17 @@ import tokenizers
 from minitransformer.errors import TokenizerError
 from minitransformer.tokenization.encoding import Encoding
 from minitransformer.tokenization.inputs import as_list, check_unicode, collect_rows
-from minitransformer.tokenization.strategies import Lengths, Side, check_side, logger, pad_rows, resolve_lengths
+from minitransformer.tokenization.long_pairs import encode_rows, is_pair
+from minitransformer.tokenization.strategies import (
+    Lengths,
+    Request,
+    Side,
+    check_side,
+    logger,
+    pad_rows,
+    resolve_lengths,
+)
 from minitransformer.tokenization.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one call of a tokenizer asks for."""
-
-    names: tuple[str, ...]
-    lengths: Lengths
-    add_special_tokens: bool
-    are_words: bool
-    split_special: bool
-    overflow: bool
-    tensors: str | None
 
 
 class TextToIds(Vocabulary):
@@ -46,7 +40,6 @@ class TextToIds(Vocabulary):
     model_input_names: list[str]
     split_special_tokens: bool
     _warned_of_length: bool
-    _lock: threading.Lock  # the backend holds padding and truncation of the call that runs
 
     @property
     def padding_side(self) -> Side:
@@ -164,11 +157,12 @@ class TextToIds(Vocabulary):
         if text_target is None:
             return self._encode(text, text_pair, request)
         result = None if text is None else self._encode(text, text_pair, request)
-        self.use_target_language()
-        try:
-            target = self._encode(text_target, None, request)
-        finally:
-            self.use_source_language()
+        with self._lock:  # some families tell the backend about the language
+            self.use_target_language()
+            try:
+                target = self._encode(text_target, None, request)
+            finally:
+                self.use_source_language()
         if result is None:
             return target
         result["labels"] = target["input_ids"]
@@ -234,27 +228,32 @@ class TextToIds(Vocabulary):
     def _run_backend(self, rows: list[Any], request: Request) -> list[tokenizers.Encoding]:
         """Encode rows under one setting of padding and truncation, both of which the backend keeps."""
         with self._lock:
-            self._set_truncation(request.lengths)
+            self._set_truncation(request, any(is_pair(row, request.are_words) for row in rows))
             self._set_padding(request.lengths)
             if self.backend.encode_special_tokens != request.split_special:
                 self.backend.encode_special_tokens = request.split_special
             try:
-                return self.backend.encode_batch(
-                    rows, add_special_tokens=request.add_special_tokens, is_pretokenized=request.are_words
-                )
+                return encode_rows(self.backend, rows, request)
             except (KeyboardInterrupt, SystemExit, MemoryError):
                 raise
             except BaseException as error:  # the library raises plain exceptions, and panics
                 check_unicode(rows)
                 raise TokenizerError(f"the text could not be encoded: {error}") from error
 
-    def _set_truncation(self, lengths: Lengths) -> None:
+    def _set_truncation(self, request: Request, with_pairs: bool) -> None:
+        lengths = request.lengths
         if lengths.truncation is None:
             if self.backend.truncation is not None:
                 self.backend.no_truncation()
             return
         assert lengths.max_length is not None
-        room = lengths.max_length - self.num_special_tokens_to_add()
+        special = self.num_special_tokens_to_add(with_pairs) if request.add_special_tokens else 0
+        room = lengths.max_length - special
+        if room < 0:  # the library would not cut at all
+            raise TokenizerError(
+                f"max_length {lengths.max_length} is less than the {special} special tokens: pass a greater one, or "
+                "add_special_tokens=False"
+            )
         if lengths.stride and lengths.stride >= room:
             raise TokenizerError(
                 f"stride {lengths.stride} must be less than {room}, which max_length {lengths.max_length} "

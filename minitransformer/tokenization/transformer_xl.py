@@ -90,12 +90,15 @@ class TransfoXLTokenizer(PieceTokenizer):
         text = text.strip()
         if self.options["delimiter"] == "":
             return list(text)
-        words = self._tokenizer.tokenize(
-            self._normalizer.normalize(text),
-            aggressive_dash_splits=True,
-            escape=False,
-            protected_patterns=self.options["never_split"] or self.all_special_tokens,
-        )
+        try:
+            words = self._tokenizer.tokenize(
+                self._normalizer.normalize(text),
+                aggressive_dash_splits=True,
+                escape=False,
+                protected_patterns=self.options["never_split"] or self.all_special_tokens,
+            )
+        except ValueError as error:  # too many matches of the patterns
+            raise TokenizerError(f"the text could not be split into words: {error}") from error
         return [part for word in words for part in _INSIDE_NUMBER.sub(r" @\g<0>@ ", word).split()]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:

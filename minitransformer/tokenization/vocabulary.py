@@ -6,6 +6,7 @@ Reference: ``transformers/tokenization_utils_fast.py``, ``transformers/tokenizat
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ class Vocabulary(SpecialTokens):
     """The part of a `Tokenizer` that knows the tokens."""
 
     backend: tokenizers.Tokenizer
+    _lock: threading.RLock  # whoever changes the backend, be it for one call, holds it
     is_fast = True
 
     @property
@@ -54,10 +56,16 @@ class Vocabulary(SpecialTokens):
         return {token.content: i for i, token in sorted(self.added_tokens_decoder.items(), key=_by_index)}
 
     def is_known(self, token: str) -> bool:
-        return self.backend.token_to_id(token) is not None
+        return self._find(token) is not None
+
+    def _find(self, token: str) -> int | None:
+        try:
+            return self.backend.token_to_id(token)
+        except UnicodeEncodeError:  # half a character is in no vocabulary
+            return None
 
     def token_to_id(self, token: str) -> int | None:
-        index = self.backend.token_to_id(token)
+        index = self._find(token)
         unknown = self.special_tokens.get("unk_token")
         return self.backend.token_to_id(str(unknown)) if index is None and unknown is not None else index
 
@@ -80,7 +88,8 @@ class Vocabulary(SpecialTokens):
         several = [tokens] if isinstance(tokens, (str, AddedToken)) else list(tokens)
         for token in several:
             as_token(token, "a token to add")
-        return self.backend.add_special_tokens(several) if special_tokens else self.backend.add_tokens(several)
+        with self._lock:
+            return self.backend.add_special_tokens(several) if special_tokens else self.backend.add_tokens(several)
 
     def add_special_tokens(self, roles: Mapping[str, Any], replace_additional_special_tokens: bool = True) -> int:
         """Give roles to tokens, adding those that are new to the vocabulary; returns how many were new."""

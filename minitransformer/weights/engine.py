@@ -6,7 +6,7 @@ left as it was; otherwise tensor after tensor is read and moved, so that memory 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -46,7 +46,7 @@ class LoadReport:
     ignored: dict[str, str] = field(default_factory=dict)
     """Name in the file -> the reason why it was not used."""
     missing: list[str] = field(default_factory=list)
-    """Our parameters that the file lacks, where that was allowed. They are left as they were."""
+    """Our parameters that the file lacks or shall not fill, where that was allowed. They are left as they were."""
 
 
 @torch.no_grad()
@@ -58,6 +58,7 @@ def load_weights(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     allow_missing: Iterable[str] = (),
+    leave_out: Mapping[str, str] | None = None,
     keep_float32: Iterable[str] = (),
 ) -> LoadReport:
     """Fill ``model`` (which may be on the meta device) from ``source``.
@@ -69,6 +70,7 @@ def load_weights(
         dtype: of the new parameters.
         device: of the new parameters.
         allow_missing: shell patterns of our parameters that the source may lack.
+        leave_out: our parameters that the source shall not fill, and why not; they count as missing.
         keep_float32: shell patterns of our parameters that shall be in float32 whatever ``dtype`` is.
 
     Returns:
@@ -78,7 +80,7 @@ def load_weights(
         CheckpointError: tensors are unexpected, missing, mis-shaped, or tied but different. The model is unchanged.
     """
     bound = table.bind(model)
-    plan, report = _plan(bound, source, list(allow_missing))
+    plan, report = _plan(bound, source, list(allow_missing), leave_out or {})
     for names in plan.values():
         _check_equal(source, names)
 
@@ -133,7 +135,9 @@ def explain(model: nn.Module, table: WeightMap) -> list[Line]:
     return lines
 
 
-def _plan(bound: BoundMap, source: Source, allow_missing: list[str]) -> tuple[dict[str, list[str]], LoadReport]:
+def _plan(
+    bound: BoundMap, source: Source, allow_missing: list[str], leave_out: Mapping[str, str]
+) -> tuple[dict[str, list[str]], LoadReport]:
     """Which tensors of the file fill which row: several, if the file holds tied names twice.
 
     Raises:
@@ -161,10 +165,15 @@ def _plan(bound: BoundMap, source: Source, allow_missing: list[str]) -> tuple[di
             plan[hf] = held
 
     for row in bound.rows:
+        if all(name in leave_out for name in row.ours):
+            report.ignored.update(dict.fromkeys(plan.pop(row.hf, []), leave_out[row.ours[0]]))
+            report.missing += row.ours
+            continue
         for name in plan.get(row.hf, []):
             report.used[name] = row.ours
             if tuple(source.shape(name)) != row.shape:
                 misfits.misshaped[name] = (tuple(source.shape(name)), row.shape)
+                misfits.backbone_is_misshaped |= names.is_backbone(row.hf)
         if row.hf not in plan:
             if all(any(fnmatchcase(name, pattern) for pattern in allow_missing) for name in row.ours):
                 report.missing += row.ours

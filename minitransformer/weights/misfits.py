@@ -22,6 +22,7 @@ class Misfits:
         unexpected: name -> the shape in the file.
         misshaped: name -> the shape in the file, and the one that the model wants.
         backbone_is_missing: whether more is missing than a head.
+        backbone_is_misshaped: whether more than a head has another shape.
         nothing_fits: whether no name at all was recognised.
     """
 
@@ -31,6 +32,7 @@ class Misfits:
         self.unexpected: dict[str, Shape] = {}
         self.misshaped: dict[str, tuple[Shape, Shape]] = {}
         self.backbone_is_missing = False
+        self.backbone_is_misshaped = False
         self.nothing_fits = False
 
     def raise_if_any(self) -> None:
@@ -57,6 +59,11 @@ class Misfits:
             return [
                 "The checkpoint has no such head. Choose the class that it was trained for, or pass "
                 "allow_missing_head=True to start the head from random weights and train it."
+            ]
+        if self.misshaped and not self.backbone_is_misshaped and not self.unexpected and not self.missing:
+            return [
+                "The head has another size than the config asks for, which may be for other labels. Pass new_head=True "
+                "to start one of the config's size from random weights and train it."
             ]
         if self.missing and not self.unexpected and not self.misshaped:
             return [

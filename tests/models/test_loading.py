@@ -52,6 +52,30 @@ def test_dtype_device_and_mode(folder):
         AutoModelForMaskedLM.from_pretrained(folder, dtype="int8")
 
 
+def test_a_new_head_for_other_labels(tmp_path):
+    """The backbone is the checkpoint's, pooler included; the head is new, whether its size differs or not."""
+    old = BertConfig.from_hf({**bert.CONFIG, "id2label": {i: str(i) for i in range(3)}})
+    AutoModelForSequenceClassification.from_config(old).save_pretrained(tmp_path)
+    trained = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    more = old.replace(id2label=dict(enumerate("abcde")))
+    with pytest.raises(CheckpointError, match="new_head=True"):
+        AutoModelForSequenceClassification.from_pretrained(tmp_path, config=more)
+    for config in (more, old):
+        model = AutoModelForSequenceClassification.from_pretrained(tmp_path, config=config, new_head=True)
+        assert model.classifier.weight.shape[0] == config.num_labels == model.config.num_labels
+        assert 0.005 < float(model.classifier.weight.detach().std()) < 0.05 and not model.classifier.bias.any()
+        assert all(map(torch.equal, model.bert.parameters(), trained.bert.parameters()))
+        assert not any(p.is_meta for p in model.parameters()) and not model.training
+    assert not torch.equal(model.classifier.weight, trained.classifier.weight)
+
+
+def test_a_new_head_keeps_what_it_shares_with_the_backbone(folder):
+    model, old = (AutoModelForMaskedLM.from_pretrained(folder, new_head=new) for new in (True, False))
+    assert model.mlm_head.decoder.weight is model.bert.embeddings.word.weight
+    assert torch.equal(model.bert.embeddings.word.weight, old.bert.embeddings.word.weight)
+    assert not torch.equal(model.mlm_head.dense.weight, old.mlm_head.dense.weight)
+
+
 def test_tied_weights_stay_one_tensor(folder):
     model = AutoModelForMaskedLM.from_pretrained(folder)
     assert model.mlm_head.decoder.weight is model.bert.embeddings.word.weight

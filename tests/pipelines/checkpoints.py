@@ -172,6 +172,6 @@ def same(mine: Any, theirs: Any, where: str = "result") -> None:
         torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-6)
     elif isinstance(theirs, (float, np.floating)):
         assert type(mine) is float, f"{where}: {mine!r}"
-        assert abs(mine - float(theirs)) < 1e-6, f"{where}: {mine} != {theirs}"
+        assert mine == float(theirs) or abs(mine - float(theirs)) < 1e-6, f"{where}: {mine} != {theirs}"
     else:
         assert type(mine) is type(theirs) and mine == theirs, f"{where}: {mine!r} != {theirs!r}"

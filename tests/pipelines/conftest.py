@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 from pipelines.checkpoints import CHECKPOINTS, draw
+from pipelines.family_folders import write
 
 import minitransformer.pipelines as ours
 
@@ -53,6 +54,20 @@ def pair(checkpoint: Callable[[str], Path]) -> Callable[..., tuple[Any, Any]]:
             if fresh:
                 return mine, theirs
             made[key] = (mine, theirs)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of a family's model with a head, made when first asked for."""
+    root, made = tmp_path_factory.mktemp("families"), {}
+
+    def get(family: str, head: str, **changes: Any) -> Path:
+        key = (family, head, repr(changes))
+        if key not in made:
+            made[key] = write(root / str(len(made)), family, head, **changes)
         return made[key]
 
     return get

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from models.twins import albert, ctrl, distilbert, electra, gpt, marian, mbart, roberta, t5, transformer
-from pipelines.checkpoints import TAGS, draw, labels, same
-from tokenization import vocabularies as make
+from pipelines.checkpoints import TAGS, labels, same
 
 from minitransformer.errors import MinitransformerError
 from minitransformer.pipelines import pipeline
@@ -20,7 +18,6 @@ from minitransformer.testing import repaired
 TEXTS = ["The little rabbit had a garden.", "Alice said: the queen and her key!", "Of the table"]
 PAIR = {"question": "Who had a garden?", "context": "The little rabbit had a garden and the queen had a door."}
 SHORT = {"max_new_tokens": 8}
-MORE = {"max_position_embeddings": 64}
 WORDS = "ForMaskedLM"
 MOODS = labels("bad", "good", "so-so")
 
@@ -29,61 +26,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses:UserWarning"),
 ]
 
-Builder = Callable[[Path], Path]
-FAMILIES: dict[str, tuple[Builder, str, dict[str, Any]]] = {
-    "roberta": (make.roberta, "Roberta", {**roberta.CONFIG, **MORE, "bos_token_id": 0, "eos_token_id": 2}),
-    "distilbert": (lambda path: make.wordpiece(path, "distilbert"), "DistilBert", {**distilbert.CONFIG, **MORE}),
-    "electra": (lambda path: make.wordpiece(path, "electra"), "Electra", {**electra.CONFIG, **MORE}),
-    "albert": (make.albert, "Albert", {**albert.CONFIG, **MORE}),
-    "gpt": (make.gpt, "OpenAIGPT", {**gpt.CONFIG, "n_positions": 64}),
-    "ctrl": (make.ctrl, "CTRL", {**ctrl.CONFIG, "n_positions": 64}),
-    "t5": (make.t5, "T5", t5.CONFIG),
-    "marian": (make.marian, "Marian", {**marian.CONFIG, **MORE}),
-    "mbart": (make.mbart, "MBart", {**mbart.CONFIG, **MORE, "decoder_start_token_id": 2}),
-    "mbart-50": (
-        lambda path: make.mbart(path, tokenizer_class="MBart50Tokenizer"),
-        "MBart",
-        {**mbart.CONFIG, **MORE, "decoder_start_token_id": 2},
-    ),
-    "fsmt": (make.fsmt, "FSMT", {**transformer.CONFIG, **MORE, "use_cache": True}),
-}
 T5_TASKS = {
     "summarization": {"min_length": 4, "max_length": 12, "num_beams": 2, "prefix": "summarize: "},
     "translation_en_to_fr": {"max_length": 9, "prefix": "translate English to French: "},
 }
-
-
-def sizes(family: str, folder: Path) -> dict[str, Any]:
-    """What the tokenizer says of the model."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    if family == "fsmt":
-        return {"src_vocab_size": tokenizer.src_vocab_size, "tgt_vocab_size": tokenizer.tgt_vocab_size}
-    size = {"vocab_size": len(tokenizer)}
-    if family == "marian":  # the padding token, which is the last, is never chosen
-        pad = tokenizer.pad_token_id
-        size |= {"pad_token_id": pad, "decoder_start_token_id": pad, "bad_words_ids": [[pad]]}
-    return size
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """The folder of a family's model with a head, made when first asked for."""
-    root, made = tmp_path_factory.mktemp("families"), {}
-
-    def get(family: str, head: str, **changes: Any) -> Path:
-        key = (family, head, repr(changes))
-        if key not in made:
-            build, name, config = FAMILIES[family]
-            made[key] = path = build(root / str(len(made)))
-            kind = getattr(transformers, f"{name}{head}")
-            model = kind(kind.config_class(**{**config, **sizes(family, path), **changes}))
-            draw(model, seed=sum(f"{family}{head}".encode()))
-            if family == "electra":
-                model.tie_weights()
-            model.double().save_pretrained(path)
-        return made[key]
-
-    return get
 
 
 def both(task: str, path: Path) -> tuple[Any, Any]:

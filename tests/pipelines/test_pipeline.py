@@ -1,4 +1,4 @@
-"""What all pipelines share: making one, options, streams, batches, overriding a step, and errors."""
+"""What all pipelines share: making one, options, overriding a step, and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pipelines.checkpoints import TEXTS, same
 from minitransformer import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 from minitransformer.errors import MinitransformerError, PipelineError
 from minitransformer.pipelines import ALIASES, TASKS, pipeline
-from minitransformer.pipelines.batching import AUTO_TOKENS, AUTO_WINDOW, collate, plan_batches, stream
 from minitransformer.pipelines.tasks import default_model, find_class
 from minitransformer.pipelines.text_classification import TextClassificationPipeline
 
@@ -110,42 +109,6 @@ def test_task_from_the_checkpoint(checkpoint):
         assert pipeline(model=checkpoint(name)).task == task
 
 
-def test_generators_stay_lazy(pair):
-    mine, theirs = pair("text-classification", "bert-cls")
-    read = []
-
-    def source():
-        for i in range(10**9):
-            read.append(i)
-            yield TEXTS[i % len(TEXTS)]
-
-    answers = mine(source())
-    assert read == []
-    first = [next(answers) for _ in range(3)]
-    same(first, theirs(TEXTS[:3]))
-    assert len(read) == 3
-    answers = mine(source(), batch_size=4)
-    read.clear()
-    next(answers)
-    assert len(read) == 4
-    answers = mine(source(), batch_size="auto")
-    read.clear()
-    same([next(answers) for _ in range(3)], theirs(TEXTS[:3]))
-    assert len(read) == AUTO_WINDOW
-
-
-def test_datasets_are_streams(pair):
-    class Texts(torch.utils.data.Dataset):
-        def __len__(self) -> int:
-            return len(TEXTS)
-
-        def __getitem__(self, i: int) -> str:
-            return TEXTS[i]
-
-    mine, theirs = pair("text-classification", "bert-cls")
-    same(list(mine(Texts(), batch_size=2)), theirs(TEXTS))
-
-
 def test_a_step_can_be_overridden(checkpoint, pair):
     class Shouting(TextClassificationPipeline):
         def preprocess(self, inputs: Any, **options: Any) -> Any:
@@ -182,63 +145,6 @@ def test_save_and_load(checkpoint, tmp_path, pair):
     mine.save_pretrained(tmp_path / "saved")
     again = pipeline("text-classification", tmp_path / "saved", dtype=torch.float64, device="cpu")
     assert again(TEXTS[0]) == mine(TEXTS[0])
-
-
-def test_batch_size_is_checked(pair):
-    mine, _ = pair("text-classification", "bert-cls")
-    for bad in (0, -1, True, "all", 2.0):
-        with pytest.raises(PipelineError, match="batch_size must be"):
-            mine(TEXTS, batch_size=bad)
-    same(mine(TEXTS, num_workers=2), mine(TEXTS))
-
-
-def test_plan_packs_like_lengths_together():
-    lengths = [3, 500, 4, 480, 5] + [100] * 60
-    batches = plan_batches(lengths, [None] * len(lengths), "auto")
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) * max(lengths[i] for i in batch) <= AUTO_TOKENS
-    assert plan_batches([9, 5, 7], [0, 0, 0], 2) == [[0, 1], [2]]
-    assert plan_batches([9, 5, 9], ["a", "b", "a"], 2) == [[0, 2], [1]]
-    assert plan_batches([AUTO_TOKENS + 1, 1], [0, 0], "auto") == [[0], [1]]
-
-
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_collate(side):
-    chunks = [
-        {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long), "note": ids}
-        for ids in ([5, 6, 7], [8])
-    ]
-    batch = collate(chunks, 1, side)
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 1, 1] if side == "right" else [1, 1, 8]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0] if side == "right" else [0, 0, 1]]
-    assert batch["note"] == [[5, 6, 7], [8]]
-    without = [{"input_ids": chunk["input_ids"]} for chunk in chunks]
-    assert collate(without, 1, side)["attention_mask"].tolist() == batch["attention_mask"].tolist()
-
-
-def test_stream_keeps_the_order_of_inputs_with_several_chunks():
-    def prepare(item: int, number: int) -> list[dict[str, Any]]:
-        assert item == number
-        return [{"input_ids": torch.zeros(1, 1 + (item * 7) % 5), "of": item} for _ in range(1 + item % 3)]
-
-    for size in (1, 2, 5, "auto"):
-        batches = []
-
-        def run(chunks: list[dict[str, Any]], batches: list[int] = batches) -> list[dict[str, Any]]:
-            batches.append(len(chunks))
-            return chunks
-
-        results = list(stream(range(20), size, prepare, run, lambda rows: [row["of"] for row in rows], lambda _: 0))
-        assert results == [[i] * (1 + i % 3) for i in range(20)]
-        assert sum(batches) == 39 and (size == "auto" or max(batches) <= size)
-
-
-def test_lists_are_checked_before_any_work(pair):
-    mine, _ = pair("text-classification", "bert-cls", fresh=True)
-    mine.forward = None
-    with pytest.raises(PipelineError, match="input 2: the text is None"):
-        mine([TEXTS[0], TEXTS[1], None])
 
 
 def test_threads_share_a_pipeline(pair):

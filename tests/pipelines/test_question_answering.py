@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from pipelines.checkpoints import LONG, TEXTS, same
 
 from minitransformer.errors import PipelineError
@@ -37,6 +38,43 @@ def test_equals_reference(pair, name, options):
     mine, theirs = pair("question-answering", name)
     for context in (CONTEXT, LONG):
         same(mine(question=QUESTION, context=context, **options), theirs(question=QUESTION, context=context, **options))
+
+
+def test_scores_of_tokens(pair):
+    mine, _ = pair("question-answering", "bert-qa")
+    options = {"question": QUESTION, "context": CONTEXT, "align_to_words": False}
+    answer = mine(return_token_scores=True, **options)
+    tokens = answer.pop("token_scores")
+    same(answer, mine(**options))  # nothing else changes
+    encoded = mine.tokenizer(QUESTION, CONTEXT, return_tensors="pt", return_offsets_mapping=True)
+    sides, offsets = encoded.sequence_ids(0), encoded.pop("offset_mapping")[0].tolist()
+    hidden = torch.tensor([side != 1 for side in sides])
+    hidden[0] = False  # [CLS] stands for no answer
+    with torch.no_grad():
+        output = mine.model(**encoded)
+    start = output.start_logits[0].masked_fill(hidden, -10000.0).softmax(dim=-1).tolist()
+    end = output.end_logits[0].masked_fill(hidden, -10000.0).softmax(dim=-1).tolist()
+    first = next(i for i, side in enumerate(sides) if side == 1 and offsets[i][0] == answer["start"])
+    for i, token in enumerate(tokens, first):
+        assert token["token_id"] == int(encoded["input_ids"][0, i])
+        same([token["start_score"], token["end_score"]], [start[i], end[i]])
+    assert offsets[first + len(tokens) - 1][1] == answer["end"]
+    same(start[first] * end[first + len(tokens) - 1], answer["score"])
+
+
+def test_scores_of_the_best_span(pair):
+    mine, _ = pair("question-answering", "bert-qa")
+    for top_k in (1, 4):
+        options = {"question": QUESTION, "context": LONG, "max_seq_len": 30, "top_k": top_k}
+        answers = mine(return_token_scores=True, handle_impossible_answer=True, **options)
+        for answer in answers if isinstance(answers, list) else [answers]:
+            tokens = answer["token_scores"]
+            if not answer["answer"]:
+                assert tokens == []
+                continue
+            span = tokens[0]["start_score"] * tokens[-1]["end_score"]
+            assert 0 < span <= answer["score"] + 1e-12  # equal answers are added up
+            assert all(token["token"].removeprefix("##") in answer["answer"].lower() for token in tokens)
 
 
 def test_ways_to_ask(pair):

@@ -172,10 +172,10 @@ def test_batches_padded_on_the_left_equal_reference(pair):
 
 
 def test_batch_without_pad_token(pair):
-    mine, _ = pair("text-generation", "gpt2")
-    with pytest.raises(PipelineError, match="no pad token.*pipe.tokenizer.pad_token = pipe.tokenizer.eos_token"):
-        mine([PROMPT, OTHER], batch_size=2, **GREEDY)
-    assert mine([PROMPT, OTHER], batch_size="auto", **GREEDY) == mine([PROMPT, OTHER], **GREEDY)
+    mine, theirs = pair("text-generation", "gpt2")
+    assert mine.tokenizer.pad_token is None  # 4.57 then refuses batches; any token will do, as the mask hides it
+    for size in (1, 2, "auto"):
+        same(mine([PROMPT, OTHER], batch_size=size, **GREEDY), theirs([PROMPT, OTHER], **GREEDY))
 
 
 def test_stop_sequence_of_several_tokens_is_a_text(pair):

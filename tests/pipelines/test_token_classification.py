@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from pipelines.checkpoints import LONG, TEXTS, same
+import torch
+from pipelines.checkpoints import LONG, TAGS, TEXTS, same
 
 from minitransformer.errors import PipelineError
-from minitransformer.pipelines.token_classification import group_entities, resolve_overlaps
+from minitransformer.pipelines.entities import group_entities, resolve_overlaps
 
 STRATEGIES = ["none", "simple", "first", "average", "max"]
 WORDS = "My name is Sarah Jessica Parker xyz and I live in Brooklyn".split()
@@ -90,6 +91,25 @@ def test_batches(pair, strategy):
     expected = theirs(texts, aggregation_strategy=strategy)
     for size in (2, 9, "auto"):
         same(mine(texts, aggregation_strategy=strategy, batch_size=size), expected)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_scores_of_tokens(pair, strategy):
+    mine, _ = pair("ner", "bert-ner")
+    options = {"aggregation_strategy": strategy, "ignore_labels": []}
+    entities = mine(TEXTS[0], return_token_scores=True, **options)
+    found = [entity.pop("token_scores") for entity in entities]
+    same(entities, mine(TEXTS[0], **options))  # nothing else changes
+    encoded = mine.tokenizer(TEXTS[0], return_tensors="pt")
+    with torch.no_grad():
+        expected = mine.model(**encoded).logits[0].softmax(dim=-1)[1:-1]
+    tokens = [token for of_entity in found for token in of_entity]
+    assert [token["token_id"] for token in tokens] == encoded["input_ids"][0, 1:-1].tolist()
+    for token, scores in zip(tokens, expected.tolist(), strict=True):
+        same(token["scores"], dict(zip(TAGS, scores, strict=True)))
+        assert token["token"].removeprefix("##") == TEXTS[0][token["start"] : token["end"]].lower()
+    for entity, of_entity in zip(entities, found, strict=True):
+        assert (entity["start"], entity["end"]) == (of_entity[0]["start"], of_entity[-1]["end"])
 
 
 def test_options_of_the_pipeline(pair):

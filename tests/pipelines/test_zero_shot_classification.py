@@ -29,6 +29,17 @@ def test_other_options(pair):
     same(mine(TEXTS[1]), theirs(TEXTS[1]))
 
 
+def test_a_hypothesis_that_leaves_no_room_for_the_text(pair):
+    """Beyond the tokenizer's limit, but within the model's positions: then nothing is cut, as in 4.57."""
+    mine, theirs = pair("zero-shot-classification", "bert-nli")
+    label = "the dog and the fox and the sea and the rain and the river"
+    template = {"hypothesis_template": "the " * 20 + "{}" + " the" * 10}
+    assert 48 < len(mine.tokenizer("dog", template["hypothesis_template"].format(label))["input_ids"]) <= 56
+    same(mine("dog", [label, "x"], **template), theirs("dog", [label, "x"], **template))
+    with pytest.raises(PipelineError, match="pass a shorter text or hypothesis_template"):
+        mine(TEXTS[0], [f"{label} {label}", "x"], **template)
+
+
 @pytest.mark.parametrize("name", ["bert-nli", "bart-nli"])
 def test_labels_of_several_texts_share_batches(pair, name):
     mine, theirs = pair("zero-shot-classification", name)
@@ -62,8 +73,9 @@ def test_bad_input(pair):
             mine(TEXTS[0], labels)
     with pytest.raises(PipelineError, match="must be a list of strings"):
         mine(TEXTS[0], [1, 2])
-    with pytest.raises(PipelineError, match="with {} for the label"):
-        mine(TEXTS[0], LABELS, hypothesis_template="no place for it")
+    for template in ("no place for it", "two {} places {}", "a {name}", "half {", 3):
+        with pytest.raises(PipelineError, match="with {} for the label"):
+            mine(TEXTS[0], LABELS, hypothesis_template=template)
     with pytest.raises(PipelineError, match="the text is empty"):
         mine("", LABELS)
     with pytest.raises(PipelineError, match="empty list"):

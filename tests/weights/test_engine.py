@@ -290,6 +290,22 @@ def test_a_missing_head_is_named_with_the_remedy() -> None:
     assert model.classifier.weight.is_meta and not model.base.word.weight.is_meta
 
 
+def test_a_head_is_left_out() -> None:
+    tensors = saved(redraw(Classifier()))
+    why = dict.fromkeys(["classifier.weight", "classifier.bias"], "drawn anew")
+    tensors["classifier.weight"] = torch.ones(5, D)  # for other labels: its shape does not matter then
+    model = on_meta(Classifier)
+    report = load_weights(model, Memory(tensors), TOY, leave_out=why)
+    assert report.ignored == why and report.missing == list(why)
+    assert model.classifier.weight.is_meta and not any(p.is_meta for p in model.base.parameters())
+    with pytest.raises(CheckpointError, match=r"classifier.weight  is \(5, 4\)(.*\n)*.*new_head=True"):
+        load(on_meta(Classifier), tensors)
+    tensors["base.wte.weight"] = torch.ones(3, D)
+    with pytest.raises(CheckpointError) as caught:
+        load(on_meta(Classifier), tensors)
+    assert "new_head" not in str(caught.value)
+
+
 def test_more_than_the_head_is_missing() -> None:
     tensors = saved(redraw(LanguageModel()))  # no pooler either
     with pytest.raises(CheckpointError, match="4 missing") as caught:

@@ -1,0 +1,56 @@
+"""minitransformer: the readable model as it is loaded, or what ``optimized`` makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from speed.engines import Setup, Unable
+from speed.engines.torch_calls import CLASSES, TASKS, model_call
+from speed.works import Work, labels, texts
+
+
+def version() -> str:
+    import minitransformer
+
+    return minitransformer.__version__
+
+
+def load(setup: Setup) -> Callable[[Work], Callable[[], Any]]:
+    import torch
+
+    import minitransformer
+
+    torch.set_num_threads(setup.threads)
+    optimize = setup.options["optimize"]
+    if setup.dtype == "int8" and not optimize:
+        raise Unable("int8 is a matter of optimized()")
+    dtype = torch.bfloat16 if setup.dtype == "bfloat16" and not optimize else torch.float32
+    if setup.kind in TASKS:
+        run = minitransformer.pipeline(TASKS[setup.kind], setup.folder, dtype=dtype, device=-1, batch_size="auto")
+        if optimize:
+            run = minitransformer.pipeline(
+                TASKS[setup.kind],
+                _optimized(run.model, setup.dtype),
+                tokenizer=setup.folder,
+                device=-1,
+                batch_size="auto",
+            )
+        return lambda work: _pipeline_call(run, work)
+    model = getattr(minitransformer, CLASSES[setup.kind]).from_pretrained(setup.folder, dtype=dtype)
+    if optimize:
+        model = _optimized(model, setup.dtype)
+    return lambda work: model_call(model, work)
+
+
+def _optimized(model: Any, dtype: str) -> Any:
+    from minitransformer.optimize import optimized
+
+    return optimized(model, dtype=dtype)
+
+
+def _pipeline_call(run: Any, work: Work) -> Callable[[], Any]:
+    given = texts(work)
+    if work["kind"] == "zero-shot":
+        return lambda: [answer["scores"] for answer in run(given, candidate_labels=labels(work))]
+    return lambda: run(given)

@@ -1,0 +1,46 @@
+"""The command line: ``minitransformer run``, ``train``, ``evaluate``, ``inspect`` and ``demo``.
+
+PyTorch is imported inside the commands, so that ``--help`` and a mistyped option answer at once. Results go to standard
+output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from minitransformer import __version__
+from minitransformer.cli.demo import demo
+from minitransformer.cli.evaluate import evaluate
+from minitransformer.cli.inspect import inspect
+from minitransformer.cli.run import run
+from minitransformer.cli.train import train
+
+app = typer.Typer(
+    name="minitransformer",
+    help="Transformers written by hand: run a task, train and measure a model, look inside a checkpoint, see the demo.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (run, train, evaluate, inspect, demo):
+    app.command()(command)

@@ -1,0 +1,10 @@
+"""Fast forms of a model: the same interface, made from the readable model and tested against it.
+
+``optimized(model, dtype)`` is all there is to call. What it puts in place stands in three files: ``products`` computes
+linear layers from packed or quantised weights, ``parts`` does in one product what the readable layers do in several,
+and ``build`` makes the new model of these.
+"""
+
+from minitransformer.optimize.build import TOLERANCES, optimized
+
+__all__ = ["TOLERANCES", "optimized"]

@@ -1,0 +1,144 @@
+"""``optimized``: a model with the interface of the readable one, and weights in a form that is read faster."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from minitransformer.errors import ConfigError, did_you_mean
+from minitransformer.layers import FeedForward, Linear, MultiHeadAttention
+from minitransformer.layers.activations import Activation
+from minitransformer.layers.blocks import Block
+from minitransformer.models.base import PretrainedModel
+from minitransformer.optimize.parts import FusedAttention, FusedFeedForward
+from minitransformer.optimize.products import (
+    Int8Product,
+    PackedProduct,
+    Product,
+    can_fuse,
+    has_int8,
+    has_packing,
+)
+
+Model = TypeVar("Model", bound=PretrainedModel)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
+"""Form of the weights -> type of everything else."""
+
+TOLERANCES = {"float32": 1e-5, "bfloat16": 3e-2, "int8": 5e-2}
+"""Largest difference of the last hidden states to the readable model's, as a share of their size (2-norms)."""
+
+SMALLEST = 2**12
+"""Matrices of fewer numbers stay as they are: there is nothing to gain, and a classifier's last layer decides."""
+
+
+class Optimized:
+    """What a fast form cannot do; its class is this one in front of the readable model's."""
+
+    def train(self: Any, mode: bool = True) -> Any:
+        if mode:
+            raise ConfigError(
+                "an optimized model cannot be trained: train the one it was made from, and optimize again"
+            )
+        return super().train(False)  # type: ignore[misc]
+
+    def save_pretrained(self, *_: Any, **__: Any) -> None:
+        raise ConfigError("an optimized model has no file format: save the one it was made from")
+
+    def state_dict(self, *_: Any, **__: Any) -> Any:
+        raise ConfigError("the weights of an optimized model are packed: take those of the one it was made from")
+
+
+def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bool = False) -> Model:
+    """A fast form of a model, for CPUs; the model itself stays as it is.
+
+    Self-attention projects queries, keys and values in one product; linear layers read weights that are packed for
+    oneDNN, or held as 8-bit integers; the feed-forward network applies its activation on the way out. Where a part has
+    a form of its own (Transformer-XL's attention), its linear layers alone are replaced. Tables that are not
+    multiplied (embeddings, norms) are shared with the model.
+
+    Args:
+        model: any model, on the CPU.
+        dtype: "float32", "bfloat16" or "int8"; ``TOLERANCES`` says how near each stays. Linear layers in int8 take
+            float32 and give float32.
+        compile: also let ``torch.compile`` fuse what lies between the products; needs a C++ compiler, and takes a
+            minute at the first call.
+
+    Returns:
+        A model of a subclass of the model's class: it predicts and generates; it does not train or save.
+
+    Raises:
+        ConfigError: no such form; the model is not on the CPU, or already optimized; or this PyTorch lacks the kernels.
+    """
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise ConfigError(f"there is no form {name!r}.{did_you_mean(name, DTYPES)} Forms: {', '.join(DTYPES)}")
+    if isinstance(model, Optimized):
+        raise ConfigError("this model is optimized already: start from the one it was made from")
+    if model.device.type != "cpu":
+        raise ConfigError(
+            f"fast forms are for the CPU, and the model is on {model.device}: move it with model.to('cpu')"
+        )
+    if not (has_int8() if name == "int8" else has_packing()):
+        raise ConfigError(
+            f"this PyTorch, or this processor, has no kernels for the form {name!r}: use the model itself"
+        )
+
+    made = shared_copy(model).eval()
+    for block in [module for module in made.modules() if isinstance(module, Block)]:
+        fuse(block, name)
+    for layer in [module for module in made.modules() if isinstance(module, Linear)]:
+        if layer.product is None and not layer.weight.is_meta and layer.weight.numel() >= SMALLEST:
+            layer.product = make_product(name, layer.weight, layer.bias)
+            drop_weights(layer)
+    made.to(DTYPES[name])
+    made.__class__ = type(f"Optimized{type(model).__name__}", (Optimized, type(model)), {})
+    if compile:
+        made.compile(dynamic=True)
+    return made
+
+
+def shared_copy(model: Model) -> Model:
+    """A copy of the modules, with the very same parameters and buffers."""
+    tensors: dict[int, Any] = {id(x): x for x in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, tensors)
+
+
+def make_product(name: str, weight: Tensor, bias: Tensor | None, activation: Activation | None = None) -> Product:
+    """A product of the form ``name``; packed ones can apply an activation on the way out."""
+    if name == "int8":
+        return Int8Product(weight, bias)
+    kind = DTYPES[name]
+    return PackedProduct(weight.to(kind), None if bias is None else bias.to(kind), activation)
+
+
+def drop_weights(layer: Linear) -> None:
+    """Let go of the readable weights, which a product holds in its own form; names, shapes and type stay."""
+    for name, parameter in list(layer._parameters.items()):
+        if parameter is not None:
+            layer._parameters[name] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
+
+
+def become(part: Any, fused: type[nn.Module], **products: Product) -> None:
+    """Turn a part of the copy into its fused form, which has everything of the readable one and products besides."""
+    part.__class__ = fused
+    for name, product in products.items():
+        setattr(part, name, product)
+
+
+def fuse(block: Block, name: str) -> None:
+    """Put fused parts into a block, where its own are of the usual kind and large enough."""
+    attn: Any = block.attn
+    if type(attn) is MultiHeadAttention and attn.query.weight.numel() >= SMALLEST:
+        layers = (attn.query, attn.key, attn.value)
+        bias = None if attn.query.bias is None else torch.cat([layer.bias.detach() for layer in layers])
+        become(attn, FusedAttention, qkv=make_product(name, torch.cat([x.weight.detach() for x in layers]), bias))
+        for layer in layers:
+            drop_weights(layer)
+    ffn: Any = block.ffn
+    if name != "int8" and type(ffn) is FeedForward and can_fuse(ffn.activation) and ffn.up.weight.numel() >= SMALLEST:
+        become(ffn, FusedFeedForward, widen=make_product(name, ffn.up.weight, ffn.up.bias, ffn.activation))
+        drop_weights(ffn.up)

@@ -1,0 +1,89 @@
+"""What a pipeline is made of: the model with the right head, on a device, in a type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minitransformer.errors import PipelineError
+
+if TYPE_CHECKING:
+    import torch
+
+    from minitransformer.models.base import PretrainedModel
+    from minitransformer.pipelines.base import Pipeline
+
+
+def load_model(
+    model: str | Path,
+    task_class: type[Pipeline],
+    device: int | str | torch.device | None,
+    dtype: torch.dtype | str | None,
+    revision: str | None = None,
+    token: str | None = None,
+    compat: str | None = None,
+) -> PretrainedModel:
+    """Load a model with the head that the task needs, onto the device."""
+    import torch
+
+    import minitransformer.models.auto as auto
+
+    if dtype is None:
+        dtype = "auto" if compat == "transformers" else torch.float32
+    if device is None:
+        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    auto_class = getattr(auto, task_class.auto_class)
+    loaded: PretrainedModel = auto_class.from_pretrained(
+        model, dtype=dtype, device=find_device(device), revision=revision, token=token
+    )
+    return loaded
+
+
+def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) -> PretrainedModel:
+    """A loaded model, if it has the head that the task needs (any model will do for features).
+
+    Raises:
+        PipelineError: it has another one.
+    """
+    import minitransformer.models.auto as auto
+    from minitransformer.models.base import PretrainedModel as Base
+
+    if isinstance(model, Base) and task_class.auto_class != "AutoModel":
+        wanted = getattr(auto, task_class.auto_class).class_for(model.config)
+        if not isinstance(model, wanted):
+            raise PipelineError(
+                f"{task} needs a {wanted.__name__}, and the model is a {type(model).__name__}: load it with "
+                f"{task_class.auto_class}.from_pretrained(...)"
+            )
+    return model
+
+
+def as_torch_dtype(dtype: torch.dtype | str | None, model: PretrainedModel) -> torch.dtype | None:
+    """The type to convert a loaded model to; None for none."""
+    if dtype is None:
+        return None
+    from minitransformer.models.base import as_dtype
+
+    return as_dtype(dtype, model.config)
+
+
+def find_device(device: int | str | torch.device) -> torch.device:
+    """The device of that name or number; -1 is the CPU.
+
+    Raises:
+        PipelineError: there is no such device here.
+    """
+    import torch
+
+    try:
+        if isinstance(device, int):
+            accelerator = torch.accelerator.current_accelerator(check_available=True)
+            if device >= 0 and accelerator is None:
+                raise RuntimeError("there is no GPU")
+            found = torch.device("cpu") if device < 0 or accelerator is None else torch.device(accelerator.type, device)
+        else:
+            found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise PipelineError(f"device={device!r} cannot be used here: {error}. Pass device='cpu'") from error
+    return found

@@ -1,0 +1,155 @@
+"""Checkpoints are whole or not there, and say what a disk refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.distributed.checkpoint import filesystem
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata
+from training.toy_run import NextToken, tiny_model, toy_trainer
+
+from minitransformer.errors import TrainingError
+from minitransformer.training import checkpoints
+from minitransformer.training.checkpoints import Checkpoints, load, read_state, size_in_bytes, training_tensors
+from minitransformer.training.optimizer import make_optimizer
+from minitransformer.training.settings import Settings
+from minitransformer.training.tensor_files import METADATA
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
+@pytest.fixture
+def tensors():
+    return {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(1.5, dtype=torch.float64), "c": torch.tensor([1, 2])}
+
+
+def full_disk(*_args, **_kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_round_trip(tmp_path, tensors):
+    path = Checkpoints(tmp_path).save(3, tensors, {"history": {"loss": 0.1}})
+    read = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    load(path, read)
+    assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+    assert read_state(path) == {"history": {"loss": 0.1}}
+
+
+def test_the_last_ones_are_kept(tmp_path, tensors):
+    kept = Checkpoints(tmp_path, keep=2)
+    for step in (5, 999_999, 1_000_000):
+        kept.save(step, tensors, {})
+    assert [path.name for path in kept.finished()] == ["step-999999", "step-1000000"]
+    assert kept.latest() == tmp_path / "step-1000000"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_shared_weight_is_written_once():
+    model = tiny_model()
+    optimizer = make_optimizer(model.named_parameters(), Settings(steps=1))
+    names = training_tensors(model, optimizer)
+    assert "model.transformer.embeddings.word.weight" in names
+    assert "model.lm_head.weight" not in names
+    assert {name.split(".")[1] for name in names if name.startswith("optimizer.")} == {"step", "exp_avg", "exp_avg_sq"}
+
+
+def test_buffers_that_change_are_kept():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model.register_buffer("table", torch.zeros(3), persistent=False)
+    names = training_tensors(model, make_optimizer(model.named_parameters(), Settings(steps=1)))
+    assert "model.1.running_mean" in names
+    assert "model.table" not in names
+
+
+@pytest.mark.parametrize("what", ["tensors", "state"])
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, tensors, monkeypatch, what):
+    kept = Checkpoints(tmp_path)
+    good = kept.save(1, tensors, {"step": 1})
+    if what == "tensors":
+        monkeypatch.setattr(filesystem.FileSystem, "create_stream", full_disk)
+    else:
+        monkeypatch.setattr(checkpoints, "_write_durably", full_disk)
+    needed = size_in_bytes(tensors)
+    assert needed == 6 * 4 + 8 + 2 * 8
+    with pytest.raises(TrainingError, match=rf"{re.escape(str(tmp_path))} .*No space left.* {needed} bytes"):
+        kept.save(2, tensors, {"step": 2})
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == [good]
+    load(good, {name: torch.zeros_like(tensor) for name, tensor in tensors.items()})
+
+
+def test_training_stops_when_the_disk_is_full_and_can_go_on(tmp_path, monkeypatch):
+    class FillsDisk(NextToken):
+        def loss(self, model, batch, counts):
+            if self.step == 3:
+                monkeypatch.setattr(filesystem.FileSystem, "create_stream", full_disk)
+            return super().loss(model, batch, counts)
+
+    with pytest.raises(TrainingError, match=r"No space left .* make room and start again"):
+        toy_trainer(tmp_path, FillsDisk(), steps=6, save_every=2).train()
+    monkeypatch.undo()
+    assert Checkpoints(tmp_path / "checkpoints").latest().name == "step-000002"
+    assert toy_trainer(tmp_path, steps=6, save_every=2).train().stopped == "finished"
+
+
+def test_a_model_that_cannot_be_written(tmp_path, monkeypatch):
+    trainer = toy_trainer(tmp_path, steps=1)
+    monkeypatch.setattr(type(trainer.model), "save_pretrained", full_disk)
+    with pytest.raises(TrainingError, match=rf"{re.escape(str(tmp_path / 'best'))} could not be written .*No space"):
+        trainer.train()
+
+
+def test_too_little_room_is_noticed_before_the_training(tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})()
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _path: usage)
+    with pytest.raises(TrainingError, match=r"1,000 bytes free, but 2 checkpoints .* take \d+,\d+: make room"):
+        toy_trainer(tmp_path, NextToken(fail_at=1), steps=1).train()
+
+
+def test_damaged_checkpoints_are_named(tmp_path, tensors):
+    path = Checkpoints(tmp_path).save(1, tensors, {})
+    (path / checkpoints.STATE).write_text("{")
+    with pytest.raises(TrainingError, match=r"state\.json is damaged"):
+        read_state(path)
+    data = next(path.glob("*.distcp"))
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(TrainingError, match=rf"{re.escape(str(path))} cannot be read"):
+        load(path, tensors)
+    (path / METADATA).unlink()
+    with pytest.raises(TrainingError, match=rf"{re.escape(str(path))} cannot be read"):
+        load(path, tensors)
+
+
+def test_a_tensor_that_is_missing(tmp_path, tensors):
+    path = Checkpoints(tmp_path).save(1, tensors, {})
+    with pytest.raises(TrainingError, match=r"cannot be read .*unknown"):
+        load(path, {**tensors, "unknown": torch.zeros(2)})
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.mkdir, ("harm-was-done",)
+
+
+def test_a_pickle_that_wants_to_run_code(tmp_path, tensors, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Checkpoints(tmp_path / "run").save(1, tensors, {})
+    (path / METADATA).write_bytes(pickle.dumps(Harmful()))
+    with pytest.raises(TrainingError, match=r"asks for posix.mkdir|asks for nt.mkdir"):
+        load(path, tensors)
+    assert not (tmp_path / "harm-was-done").exists()
+
+
+def test_values_that_are_no_tensors_are_not_unpickled(tmp_path, tensors):
+    path = Checkpoints(tmp_path).save(1, {**tensors, "d": torch.zeros(1)}, {})
+    metadata = pickle.loads((path / METADATA).read_bytes())
+    metadata.state_dict_metadata["d"] = BytesStorageMetadata()
+    (path / METADATA).write_bytes(pickle.dumps(metadata))
+    with pytest.raises(TrainingError, match="d is no tensor"):
+        load(path, tensors)
