@@ -12,10 +12,10 @@ STAMP  := $(VENV)/.installed
 test parity: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format type parity bench docs clean
+.PHONY: help demo test lint format type parity bench bench-engines docs clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 demo: $(STAMP)-demo  ## a real checkpoint: sentence similarities, one attention head, parity layer by layer
 	@$(BIN)/minitransformer demo
@@ -43,6 +43,12 @@ parity: $(STAMP)-test  ## compare with transformers and rewrite docs/parity.md
 bench: $(STAMP)-bench  ## speed beside other engines: benchmarks/results.json, docs/performance.md
 	$(BIN)/python benchmarks/bench.py all $(ARGS)
 	$(BIN)/python benchmarks/growth.py $(ARGS)
+
+bench-engines: $(STAMP)-bench .venv5/bin/python  ## the other engines to measure; transformers 5 in .venv5
+
+.venv5/bin/python:
+	@$(PYTHON) -m venv .venv5
+	@.venv5/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 transformers==5.24.0
 
 docs: $(STAMP)-docs  ## build the documentation in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

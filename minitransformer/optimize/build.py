@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any, TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from minitransformer.errors import ConfigError, did_you_mean
 from minitransformer.layers import FeedForward, Linear, MultiHeadAttention
 from minitransformer.layers.activations import Activation
+from minitransformer.layers.adaptive import AdaptiveLogSoftmax
 from minitransformer.layers.blocks import Block
 from minitransformer.models.base import PretrainedModel
 from minitransformer.optimize.parts import FusedAttention, FusedFeedForward
@@ -40,9 +42,7 @@ class Optimized:
 
     def train(self: Any, mode: bool = True) -> Any:
         if mode:
-            raise ConfigError(
-                "an optimized model cannot be trained: train the one it was made from, and optimize again"
-            )
+            raise ConfigError("an optimized model cannot learn: train the one it was made from, and optimize that")
         return super().train(False)  # type: ignore[misc]
 
     def save_pretrained(self, *_: Any, **__: Any) -> None:
@@ -90,11 +90,13 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
     made = shared_copy(model).eval()
     for block in [module for module in made.modules() if isinstance(module, Block)]:
         fuse(block, name)
-    for layer in [module for module in made.modules() if isinstance(module, Linear)]:
+    sharing = Counter(id(parameter) for _, parameter in made.named_parameters(remove_duplicate=False))
+    for layer in called_layers(made):
         if layer.product is None and not layer.weight.is_meta and layer.weight.numel() >= SMALLEST:
             layer.product = make_product(name, layer.weight, layer.bias)
-            drop_weights(layer)
-    made.to(DTYPES[name])
+            if sharing[id(layer.weight)] == 1:  # an embedding goes on using a weight that it shares
+                drop_weights(layer)
+    cast(made, DTYPES[name])
     made.__class__ = type(f"Optimized{type(model).__name__}", (Optimized, type(model)), {})
     if compile:
         made.compile(dynamic=True)
@@ -105,6 +107,24 @@ def shared_copy(model: Model) -> Model:
     """A copy of the modules, with the very same parameters and buffers."""
     tensors: dict[int, Any] = {id(x): x for x in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, tensors)
+
+
+def called_layers(model: nn.Module) -> list[Linear]:
+    """The linear layers that are called; an adaptive softmax reads the weights of its own."""
+    inside = {id(m) for whole in model.modules() if isinstance(whole, AdaptiveLogSoftmax) for m in whole.modules()}
+    return [module for module in model.modules() if isinstance(module, Linear) and id(module) not in inside]
+
+
+def cast(model: nn.Module, dtype: torch.dtype) -> None:
+    """Give the model tensors of another type, and leave those that it shares with another model as they are."""
+    made: dict[int, Tensor] = {}
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, x in list(tensors.items()):
+                if x is not None and x.is_floating_point() and x.dtype != dtype:
+                    is_parameter = isinstance(x, nn.Parameter)
+                    new = nn.Parameter(x.detach().to(dtype), requires_grad=False) if is_parameter else x.to(dtype)
+                    tensors[name] = made.setdefault(id(x), new)  # type: ignore[assignment]
 
 
 def make_product(name: str, weight: Tensor, bias: Tensor | None, activation: Activation | None = None) -> Product:
