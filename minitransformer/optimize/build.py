@@ -78,10 +78,9 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
         raise ConfigError(f"there is no form {name!r}.{did_you_mean(name, DTYPES)} Forms: {', '.join(DTYPES)}")
     if isinstance(model, Optimized):
         raise ConfigError("this model is optimized already: start from the one it was made from")
-    if model.device.type != "cpu":
-        raise ConfigError(
-            f"fast forms are for the CPU, and the model is on {model.device}: move it with model.to('cpu')"
-        )
+    elsewhere = {str(p.device) for p in model.parameters() if p.device.type != "cpu"}
+    if elsewhere:
+        raise ConfigError(f"fast forms are for the CPU; move the model there from {', '.join(sorted(elsewhere))}")
     if not (has_int8() if name == "int8" else has_packing()):
         raise ConfigError(
             f"this PyTorch, or this processor, has no kernels for the form {name!r}: use the model itself"
