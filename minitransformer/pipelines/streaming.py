@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from minitransformer.errors import PipelineError
+from minitransformer.errors import PipelineError, TokenizerError
 from minitransformer.pipelines.batching import BatchSize, Chunk, Sharing, plan_batches
 
 AUTO_WINDOW = 512
@@ -98,7 +98,10 @@ def stream(
     run_pending(len(pending))
     yield from finished()
     if failure is not None:
-        raise failure
+        try:
+            raise failure
+        finally:
+            failure = None  # its traceback holds this frame, and all that is in it
 
 
 @contextmanager
@@ -106,8 +109,10 @@ def naming_input(number: int | None) -> Iterator[None]:
     """Put the number of an input of a list before the message of an error."""
     try:
         yield
-    except PipelineError as error:
-        raise error if number is None else PipelineError(f"input {number}: {error}") from error
+    except (PipelineError, TokenizerError) as error:
+        if number is None:
+            raise
+        raise type(error)(f"input {number}: {error}") from error
 
 
 def is_stream(inputs: Any) -> bool:
