@@ -46,7 +46,8 @@ def test_an_input_that_cannot_be_answered_stops_all(bert: str, tmp_path: Path) -
     file = write(tmp_path / "texts.txt", 6)
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines[:3], "no mask here", *lines[3:]]))
-    words = ("run", "fill-mask", "-f", str(file), "-m", bert, "--device", "cpu")
+    # one at a time, so that the text without a mask, the fourth, is for process 1
+    words = ("run", "fill-mask", "-f", str(file), "-m", bert, "--device", "cpu", "--batch-size", "1")
     done = torchrun(*words, folder=tmp_path)
     assert done.returncode != 0
     assert "error: process 1, in its share of the inputs" in done.stderr and "mask" in done.stderr
