@@ -115,6 +115,7 @@ def make_tokenizer(
             architecture=config.model_type,
             vocab_size=table.vocab_size,
             lowercase=table.lowercase,
+            letters=table.letters,
             target_texts=targets,
             **settings,
         )

@@ -30,6 +30,9 @@ class TokenizerTable:
     lowercase: bool = False
     joint: bool = True
     """Marian: one vocabulary for source and target; else each side is cut by pieces of its own."""
+    letters: int | None = None
+    """WordPiece: the most letters that are pieces of their own (each is two: first in a word, and inside); rarer ones
+    are unknown. 1,000 if not given, as BERT has it; a small vocabulary has better uses for its places."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Of the tokenizer's family: special tokens, ``model_max_length``, ``extra_ids``, ..."""
 
@@ -38,6 +41,8 @@ class TokenizerTable:
             raise TrainingError(f"give either from or kind ({', '.join(FAMILIES)})")
         if self.kind is not None and (self.vocab_size or 0) < 1:
             raise TrainingError("kind needs a vocab_size, which has to be more than 0")
+        if self.letters is not None and (self.kind != "wordpiece" or self.letters < 1):
+            raise TrainingError(f"letters is {self.letters}; it has to be more than 0, and belongs to kind = 'wordpiece'")
         given = {"vocab_size": self.vocab_size, "lowercase": self.lowercase, "joint": not self.joint}
         for name, value in given.items():
             if self.source is not None and value:

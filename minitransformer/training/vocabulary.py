@@ -72,6 +72,7 @@ def learn_tokenizer(
     architecture: str,
     vocab_size: int,
     lowercase: bool = False,
+    letters: int | None = None,
     target_texts: Sequence[str] | None = None,
     **settings: Any,
 ) -> Tokenizer:
@@ -84,6 +85,7 @@ def learn_tokenizer(
         architecture: ``model_type`` of the model that will read the tokens; it decides on the special tokens.
         vocab_size: the most pieces, special tokens included (but for T5's sentinels); small texts may give fewer.
         lowercase: whether case is forgotten.
+        letters: WordPiece: the most letters that are pieces of their own; ``LETTERS`` if not given.
         target_texts: Marian: what the model writes, for a second cut of its own; by default both sides share one.
         settings: of the tokenizer's family: special tokens, ``model_max_length``, ``extra_ids``, ...
 
@@ -103,7 +105,7 @@ def learn_tokenizer(
     family = families[architecture]
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "wordpiece":
-        _write_lines(folder / "vocab.txt", learn_wordpiece(texts, vocab_size, lowercase=lowercase))
+        _write_lines(folder / "vocab.txt", learn_wordpiece(texts, vocab_size, lowercase=lowercase, letters=letters))
         settings = {"do_lower_case": lowercase, **settings}
     elif kind == "byte-bpe":
         learn_byte_bpe(texts, vocab_size, SPECIAL.get(family, SPECIAL[kind])).model.save(str(folder))
@@ -120,14 +122,16 @@ def learn_tokenizer(
     return tokenizer
 
 
-def learn_wordpiece(texts: Sequence[str], vocab_size: int, *, lowercase: bool) -> list[str]:
+def learn_wordpiece(
+    texts: Sequence[str], vocab_size: int, *, lowercase: bool, letters: int | None = None
+) -> list[str]:
     """The pieces of a WordPiece vocabulary by id, special tokens first."""
     normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(normalizer.normalize_str(text))
     ranked = sorted((letter for letter in counts if not letter.isspace()), key=lambda x: (-counts[x], x))
-    alphabet = sorted(ranked[:LETTERS])
+    alphabet = sorted(ranked[: LETTERS if letters is None else letters])
 
     def learn(special: list[str], size: int) -> dict[str, int]:
         backend = Backend(models.WordPiece(unk_token="[UNK]"))
