@@ -42,7 +42,9 @@ class TokenizerTable:
         if self.kind is not None and (self.vocab_size or 0) < 1:
             raise TrainingError("kind needs a vocab_size, which has to be more than 0")
         if self.letters is not None and (self.kind != "wordpiece" or self.letters < 1):
-            raise TrainingError(f"letters is {self.letters}; it has to be more than 0, and belongs to kind = 'wordpiece'")
+            raise TrainingError(
+                f"letters is {self.letters}; it has to be more than 0, and belongs to kind = 'wordpiece'"
+            )
         given = {"vocab_size": self.vocab_size, "lowercase": self.lowercase, "joint": not self.joint}
         for name, value in given.items():
             if self.source is not None and value:

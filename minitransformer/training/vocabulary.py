@@ -122,9 +122,7 @@ def learn_tokenizer(
     return tokenizer
 
 
-def learn_wordpiece(
-    texts: Sequence[str], vocab_size: int, *, lowercase: bool, letters: int | None = None
-) -> list[str]:
+def learn_wordpiece(texts: Sequence[str], vocab_size: int, *, lowercase: bool, letters: int | None = None) -> list[str]:
     """The pieces of a WordPiece vocabulary by id, special tokens first."""
     normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     counts: Counter[str] = Counter()

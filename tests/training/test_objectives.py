@@ -29,6 +29,7 @@ CASES: dict[str, tuple[str, str, str, dict[str, Any], dict[str, Any]]] = {
     "seq2seq-smooth": ("seq2seq", "marian", "pairs", {"label_smoothing": 0.1}, {}),
     "spans-t5": ("span_corruption", "t5", "text", SHORT, {}),
     "denoising-bart": ("denoising", "bart", "text", SHORT, {}),
+    "gaps-bart": ("gap_sentences", "bart", "text", SHORT, {}),
     "electra": ("replaced_tokens", "electra", "text", SHORT, {}),
     "label-bert": ("classification", "bert", "labels", {}, {}),
     "label-electra": ("classification", "electra", "labels", {}, {}),
@@ -110,7 +111,7 @@ def test_the_generator_alone_decides_what_is_in_a_batch(case):
     assert all(torch.equal(again[key], batch[key]) for key in batch)
     assert all(len(value) == len(examples) for value in batch.values())
     other = objective.collate(examples, generator(1))
-    random = CASES[name][0] in ("masked_lm", "span_corruption", "denoising", "replaced_tokens")
+    random = CASES[name][0] in ("masked_lm", "span_corruption", "denoising", "gap_sentences", "replaced_tokens")
     same = all(batch[key].shape == other[key].shape and torch.equal(batch[key], other[key]) for key in batch)
     assert same != random
 
@@ -185,6 +186,8 @@ def test_a_batch_can_be_scored_in_parts_with_less_memory(tmp_path):
         ("span_corruption", "t5", {"max_length": 1000}, "sentinels"),
         ("denoising", "bart", {"mask_rate": 0.6}, "from 0 to 0.5"),
         ("denoising", "gpt2", {}, "mask token"),
+        ("gap_sentences", "gpt2", {}, "mask token"),
+        ("gap_sentences", "bart", {"keep": 1.5}, "keep must be a number from 0 to 1"),
         ("seq2seq", "bert", {}, "no end token behind a target"),
         ("seq2seq", "bart", {"label_smoothing": 2}, "label_smoothing"),
         ("seq2seq", "bart", {"max_target_length": "64"}, "max_target_length must be a whole number"),

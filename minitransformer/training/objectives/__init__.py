@@ -4,6 +4,7 @@ from minitransformer.training.objectives.base import Batch, Example, Objective
 from minitransformer.training.objectives.causal_lm import CausalLM
 from minitransformer.training.objectives.classification import Classification
 from minitransformer.training.objectives.denoising import Denoising
+from minitransformer.training.objectives.gap_sentences import GapSentences
 from minitransformer.training.objectives.masked_lm import MaskedLM
 from minitransformer.training.objectives.question_answering import QuestionAnswering
 from minitransformer.training.objectives.replaced_tokens import ElectraPair, ReplacedTokens
@@ -16,6 +17,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "masked_lm": MaskedLM,
     "span_corruption": SpanCorruption,
     "denoising": Denoising,
+    "gap_sentences": GapSentences,
     "replaced_tokens": ReplacedTokens,
     "seq2seq": Seq2Seq,
     "classification": Classification,
@@ -32,6 +34,7 @@ __all__ = [
     "Denoising",
     "ElectraPair",
     "Example",
+    "GapSentences",
     "MaskedLM",
     "Objective",
     "QuestionAnswering",

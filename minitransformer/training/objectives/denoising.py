@@ -8,7 +8,6 @@ released models were trained with both.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import torch
@@ -23,9 +22,7 @@ from minitransformer.training.objectives.base import Batch, Example, check_lengt
 from minitransformer.training.objectives.seq2seq import TargetObjective
 from minitransformer.training.objectives.span_corruption import framed
 from minitransformer.training.objectives.tensors import choose, compact, first_of_span, pad_rows, place_spans
-from minitransformer.training.objectives.tokens import Frame, bare_ids, cut, pack
-
-END_OF_SENTENCE = re.compile(r"[.!?][\"'”’)\]]*")
+from minitransformer.training.objectives.tokens import Frame, bare_ids, cut, pack, sentence_ends
 
 
 class Denoising(TargetObjective):
@@ -63,10 +60,7 @@ class Denoising(TargetObjective):
         self.mask_rate = check_share("mask_rate", mask_rate, most=0.5)
         self.span_length = check_share("span_length", span_length, least=1.0, most=1000.0)
         self.permute_sentences, self.packing = permute_sentences, packing
-        pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-        self.ends_sentence = torch.tensor(
-            [END_OF_SENTENCE.fullmatch(piece.lstrip("Ġ▁#")) is not None for piece in pieces]
-        )
+        self.ends_sentence = sentence_ends(tokenizer)
         self.separators = torch.tensor([i for i in (tokenizer.eos_token_id,) if i is not None], dtype=torch.long)
         self.ends_sentence[self.separators] = True
 

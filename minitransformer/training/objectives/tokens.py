@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from minitransformer.data import Record
 from minitransformer.errors import DataError, TrainingError
@@ -17,6 +22,8 @@ from minitransformer.tokenization.strategies import NO_LIMIT
 logger = logging.getLogger("minitransformer")
 
 TEXTS_AT_ONCE = 2_000  # what the backend knows of each token takes a hundred times the token's room
+
+END_OF_SENTENCE = re.compile(r"[.!?][\"'”’)\]]*")
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,12 @@ def bare_ids(tokenizer: Tokenizer, records: Sequence[Record], *, word_starts: bo
 def begins_word(word_ids: Sequence[int | None]) -> list[int]:
     """1 where another word begins, else 0."""
     return [int(i == 0 or word != word_ids[i - 1]) for i, word in enumerate(word_ids)]
+
+
+def sentence_ends(tokenizer: Tokenizer) -> Bool[Tensor, " vocabulary"]:
+    """Which tokens end a sentence: full stops and their like, with a closing quotation mark or without."""
+    pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    return torch.tensor([END_OF_SENTENCE.fullmatch(piece.lstrip("Ġ▁#")) is not None for piece in pieces])
 
 
 def pack(rows: Iterator[Mapping[str, list[int]]], size: int, between: Mapping[str, list[int]]) -> list[Any]:
