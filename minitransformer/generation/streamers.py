@@ -2,7 +2,8 @@
 
 A piece of text is given out when no later token can change it: up to the last space or line break, or up to the last
 character in scripts that do without spaces. So no word comes in parts, and no character: decoders put a replacement
-character for the first bytes of one, which is neither.
+character for the first bytes of one, which is neither. Where decoding takes spaces away again, as in "do n ' t", the
+last words wait for those that follow.
 """
 
 from __future__ import annotations
@@ -39,12 +40,15 @@ class TextPieces:
         self._ids: list[int] = []  # of this line and the one before, on which its first spaces may depend
         self._line_start = 0
         self._given = ""  # what was given out of the decoded ``_ids``
+        joins = getattr(tokenizer, "joins_words", None)
+        clean = decode_options.get("clean_up_tokenization_spaces")
+        self._open_spaces = 3 if joins is not None and joins(clean) else 1
 
     def add(self, ids: list[int]) -> str:
         """The text that these tokens make final; may be empty."""
         self._ids.extend(ids)
         text = self._decode()
-        end = _final_length(text)
+        end = _final_length(text, self._open_spaces)
         piece = text[len(self._given) : end]
         if piece:
             self._given = text[:end]
@@ -171,8 +175,11 @@ def _pieces(tokens: Iterator[Tensor], pieces: TextPieces) -> Iterator[str]:
         yield rest
 
 
-def _final_length(text: str) -> int:
-    """How much of ``text`` no later token can change."""
+def _final_length(text: str, open_spaces: int) -> int:
+    """How much of ``text`` no later token can change; what follows the first of the last ``open_spaces`` spaces may."""
     if text.endswith("\n") or (text and any(low <= ord(text[-1]) <= high for low, high in _IDEOGRAPHS)):
         return len(text)
-    return text.rfind(" ") + 1
+    end = len(text)
+    for _ in range(open_spaces):
+        end = text.rfind(" ", 0, max(end, 0))
+    return end + 1

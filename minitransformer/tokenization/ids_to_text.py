@@ -71,6 +71,15 @@ class IdsToText(Vocabulary):
         """`decode` for each of several rows of ids."""
         return [self.decode(ids, skip_special_tokens, clean_up_tokenization_spaces) for ids in as_list(sequences)]
 
+    def joins_words(self, clean_up_tokenization_spaces: bool | None = None) -> bool:
+        """Whether a later token may take away a blank that `decode` has put, also before the last word ("do n ' t").
+
+        Args:
+            clean_up_tokenization_spaces: as for `decode`.
+        """
+        own = self.clean_up_tokenization_spaces
+        return own if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
+
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text of tokens."""
         decoder = self.backend.decoder

@@ -106,6 +106,10 @@ class TransfoXLTokenizer(PieceTokenizer):
         text: str = self._detokenizer.detokenize(tokens)
         return text.replace(" @,@ ", ",").replace(" @.@ ", ".").strip()
 
+    def joins_words(self, clean_up_tokenization_spaces: bool | None = None) -> bool:
+        """Numbers are put together when their next part is there: "3", "3 @,@", "3,000"."""
+        return True
+
     def save_vocabulary(self, folder: Path) -> list[str]:
         """Write vocab.txt, which needs no trust to be read."""
         words = sorted(self.backend.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])

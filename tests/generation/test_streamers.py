@@ -9,10 +9,14 @@ from threading import Thread
 import pytest
 import torch
 from generation.toy import BytesTokenizer, ToyLM
+from hypothesis import given
+from hypothesis import strategies as st
+from pipelines.families import Families
 
-from minitransformer.errors import GenerationError
+from minitransformer.errors import GenerationError, TokenizerError
 from minitransformer.generation import TextIteratorStreamer, TextStreamer, generate, stream_text
 from minitransformer.generation.streamers import TextPieces
+from minitransformer.tokenization.ids_to_text import IdsToText
 
 TEXT = "The café opens.\nNaïve 你好世界 words 😀😀 and\n\n\ttabs  "
 
@@ -60,6 +64,50 @@ def test_spaces_behind_a_line_break_survive():
     ids = [1, 2, 0, 3, 4, 0, 0, 5, 6]
     pieces = TextPieces(SpacesBetween())
     assert "".join([*(pieces.add([i]) for i in ids), pieces.end()]) == SpacesBetween().decode(ids)
+
+
+class Joins:
+    """Decodes like a tokenizer that takes blanks away again."""
+
+    words = ("do", "n", "'", "t", "we", "ve", ".", "go", "\n")
+
+    def joins_words(self, clean_up_tokenization_spaces=None):
+        return True
+
+    def decode(self, ids, **options):
+        return IdsToText.clean_up_tokenization(" ".join(self.words[i] for i in ids))
+
+
+@given(ids=st.lists(st.integers(0, len(Joins.words) - 1), max_size=12))
+def test_words_that_are_joined_later(ids):
+    """ "do", "do n", "do n '", but then "don't"."""
+    pieces = TextPieces(Joins())
+    assert "".join([*(pieces.add([i]) for i in ids), pieces.end()]) == Joins().decode(ids)
+    pieces = TextPieces(Joins())
+    assert "".join(pieces.add([i]) for i in [7] * 9) == "go " * 6  # the last words wait, the others do not
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory) -> Families:
+    return Families(tmp_path_factory.mktemp("families"))
+
+
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses:UserWarning")
+@pytest.mark.parametrize("clean", [None, True])
+@pytest.mark.parametrize("family", ["gpt2", "gpt", "ctrl", "transformer-xl", "bart", "t5", "mbart", "marian", "fsmt"])
+@given(data=st.data())
+def test_pieces_of_any_tokens_add_up(family, clean, families, data):
+    tokenizer = families.tokenizer(family)
+    options = {"skip_special_tokens": data.draw(st.booleans()), "clean_up_tokenization_spaces": clean}
+    ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1), max_size=15))
+    try:
+        whole = tokenizer.decode(ids, **options)
+    except TokenizerError:  # FSMT and Marian: an id of the other side's vocabulary
+        return
+    pieces = TextPieces(tokenizer, **options)
+    found = [*(pieces.add([i]) for i in ids), pieces.end()]
+    assert "".join(found) == whole
+    assert "\ufffd" in whole or not any("\ufffd" in piece for piece in found)
 
 
 def test_printing(capsys):
