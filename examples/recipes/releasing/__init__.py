@@ -1,0 +1,1 @@
+"""From a finished training run to a checkpoint that comes with the package."""
