@@ -198,7 +198,16 @@ def writing(folder: Path, needed: int, part: Path | None = None) -> Iterator[Non
 def _reason(error: BaseException) -> str:
     if isinstance(error, CheckpointException):
         error = next(iter(error.failures.values()))[0]
+    # When a write fails, torch still tries to end its file, and then complains of that: what came first says why.
+    error = next((one for one in _with_contexts(error) if isinstance(one, OSError)), error)
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _with_contexts(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came from or upon."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from minitransformer.training.checkpoints import writing
 
 Row = dict[str, float]
 
+CSV_ROW, BOARD_ROW, PICTURE = 100, 1_000, 100_000  # bytes that a line of log.csv or TensorBoard and curve.png take
 NO_NEWS = ("step", "epoch", "seconds", "tokens_per_second", "learning_rate", "gradient_norm")
 
 
@@ -110,7 +112,10 @@ class Log:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._progress.stop()
         if self._board is not None:
-            self._board.close()
+            guard: AbstractContextManager[Any]  # after an error, another one would hide it
+            guard = writing(self.folder, BOARD_ROW) if kind is None else suppress(OSError)
+            with guard:
+                self._board.close()
 
     def tick(self) -> None:
         """A step is done."""
@@ -128,10 +133,11 @@ class Log:
         else:
             self._write_all()
         if self._board is not None:
-            for name, value in row.items():
-                if name != "step":
-                    self._board.add_scalar(name, value, int(row["step"]))
-            self._board.flush()
+            with writing(self.folder, BOARD_ROW):
+                for name, value in row.items():
+                    if name != "step":
+                        self._board.add_scalar(name, value, int(row["step"]))
+                self._board.flush()
 
     def _write_all(self) -> None:
         self._columns = list(dict.fromkeys(name for row in self.history.rows for name in row))
@@ -139,7 +145,7 @@ class Log:
 
     def _write(self, rows: Sequence[Mapping[str, Any]], mode: str) -> None:
         with (
-            writing(self.folder, 100 * len(rows)),
+            writing(self.folder, CSV_ROW * len(rows)),
             (self.folder / "log.csv").open(mode, newline="", encoding="utf-8") as file,
         ):
             csv.DictWriter(file, self._columns).writerows(rows)
@@ -147,7 +153,8 @@ class Log:
     def draw(self) -> None:
         """Draw the learning curve to curve.png, if matplotlib is installed."""
         if self.speaks:
-            draw_curve(self.history, self.folder / "curve.png")
+            with writing(self.folder, PICTURE):
+                draw_curve(self.history, self.folder / "curve.png")
 
 
 def draw_curve(history: History, path: Path) -> None:

@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 from training.toy_run import NextToken, tiny_model, toy_trainer
 
 from minitransformer.errors import TrainingError
-from minitransformer.training import checkpoints
+from minitransformer.training import checkpoints, logs
 from minitransformer.training.checkpoints import Checkpoints, load, read_state, size_in_bytes, training_tensors
 from minitransformer.training.optimizer import make_optimizer
 from minitransformer.training.settings import Settings
@@ -96,6 +96,58 @@ def test_training_stops_when_the_disk_is_full_and_can_go_on(tmp_path, monkeypatc
     monkeypatch.undo()
     assert Checkpoints(tmp_path / "checkpoints").latest().name == "step-000002"
     assert toy_trainer(tmp_path, steps=6, save_every=2).train().stopped == "finished"
+
+
+def test_a_write_that_the_system_stops_half_way(tmp_path):
+    """No stand-in: the system allows files of 100,000 bytes, and a checkpoint needs 200,000."""
+    resource = pytest.importorskip("resource")
+    kept = Checkpoints(tmp_path)
+    tensors = {"a": torch.arange(50_000.0)}
+    good = kept.save(1, tensors, {"step": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"could not be written .*File too large"):
+            kept.save(2, {"a": torch.zeros(50_000)}, {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [good]
+    read = {"a": torch.zeros(50_000)}
+    load(good, read)
+    assert torch.equal(read["a"], tensors["a"])
+
+
+class Board:
+    """TensorBoard's writer on a disk that is full when ``moment`` comes."""
+
+    def __init__(self, moment):
+        self.moment = moment
+
+    def add_scalar(self, *_):
+        if self.moment == "line":
+            full_disk()
+
+    def flush(self):
+        pass
+
+    def close(self):
+        if self.moment == "end":
+            full_disk()
+
+
+@pytest.mark.parametrize("moment", ["line", "end", "picture"])
+def test_a_disk_that_is_full_for_the_log(tmp_path, monkeypatch, moment):
+    monkeypatch.setattr(logs, "_tensorboard", lambda *_: Board(moment))
+    if moment == "picture":
+        monkeypatch.setattr(logs, "draw_curve", full_disk)
+    with pytest.raises(TrainingError, match=rf"{re.escape(str(tmp_path))} could not be written .*No space left"):
+        toy_trainer(tmp_path, steps=1).train()
+
+
+def test_the_first_error_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "_tensorboard", lambda *_: Board("end"))
+    with pytest.raises(InterruptedError):
+        toy_trainer(tmp_path, NextToken(fail_at=1), steps=1).train()
 
 
 def test_a_model_that_cannot_be_written(tmp_path, monkeypatch):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
 import torch
-from training.toy_run import NextToken, start, toy_trainer, weights
+from training import killed_writer
+from training.toy_run import NextToken, run_python, start, toy_trainer, weights
 
 from minitransformer.errors import TrainingError
 from minitransformer.models.gpt2 import GPT2LMHeadModel
@@ -49,6 +51,18 @@ def test_a_process_killed_in_mid_run(tmp_path, uninterrupted):
 
     trainer = toy_trainer(tmp_path, NextToken(noise=0.1), **RUN)
     assert_ends_alike(tmp_path, trainer, trainer.train(), uninterrupted)
+
+
+@pytest.mark.parametrize(("what", "least"), [("checkpoint", 8), ("model", 4)])
+def test_a_process_killed_at_every_moment_of_writing(tmp_path, what, least):
+    """By the system, before each thing that it asks of the disk: what is there is whole, the old or the new."""
+    done = run_python(killed_writer.__file__, what, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found) > least  # moments
+    assert found[0] == [1] and found[-1] == [2]
+    assert all(steps in ([1], [2]) or (what == "checkpoint" and steps == [1, 2]) for steps in found)
+    assert found == sorted(found, key=max)  # and never the old again once the new is there
 
 
 @pytest.mark.parametrize("moment", ["tensors", "state", "rename", "removal"])

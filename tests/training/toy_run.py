@@ -92,10 +92,15 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def start(*command: str, runs: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
     """Run this file with ``command`` before it."""
-    package = Path(minitransformer.__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
+    return run_python(*command, __file__, json.dumps(runs))
+
+
+def run_python(*words: str) -> subprocess.CompletedProcess[str]:
+    """Python on its own, with the package and the tests where it finds them."""
+    paths = [Path(minitransformer.__file__).parents[1], Path(__file__).parents[1]]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, *command, __file__, json.dumps(runs)],
+        [sys.executable, *words],
         env=environment,
         capture_output=True,
         text=True,
