@@ -120,7 +120,13 @@ def evaluate(
 
 
 def metric(
-    task: str, records: Iterable[Mapping[str, Any]], tokenizer: Tokenizer, options: Mapping[str, Any] | None = None
+    task: str,
+    records: Iterable[Mapping[str, Any]],
+    tokenizer: Tokenizer,
+    options: Mapping[str, Any] | None = None,
+    *,
+    limit: int | None = None,
+    batch_size: int | str | None = None,
 ) -> Callable[[PretrainedModel], dict[str, float]]:
     """A function that measures a model again and again, as in training.
 
@@ -128,14 +134,14 @@ def metric(
         task: its name.
         records: under the task's standard names.
         tokenizer: the model's.
-        options: ``limit``, ``batch_size``, and those of the task's evaluation and pipeline.
+        options: of the task's evaluation and pipeline.
+        limit: take only so many records, the first ones.
+        batch_size: inputs that run together at most; by default alike lengths, as many as fit.
 
     Raises:
         PipelineError, DataError, TypeError: as `evaluate`; at once, not when the function is called.
     """
-    known = dict(options or {})
-    limit, batch_size = known.pop("limit", None), known.pop("batch_size", None)
-    evaluation = find_evaluation(task, known, batch_size)
+    evaluation = find_evaluation(task, options or {}, batch_size)
     prepared = evaluation.prepare(islice(records, limit))
 
     def measure(model: PretrainedModel) -> dict[str, float]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from minitransformer.errors import DataError, PipelineError, TrainingError, did_you_mean
 from minitransformer.training.settings import Settings
-from minitransformer.training.tables import check_options, key, read_table
+from minitransformer.training.tables import check_options, checked, key, read_table
 from minitransformer.training.vocabulary import FAMILIES, Kind
 
 
@@ -144,15 +144,21 @@ class EvaluationTable:
 
     task: str
     """As for ``minitransformer evaluate``."""
+    limit: int | None = None
+    """Measure on so many records, the first ones."""
+    batch_size: int | None = None
+    """Inputs that run together at most; by default alike lengths, as many as fit."""
     options: dict[str, Any] = key("*", factory=dict)
-    """``limit``, ``batch_size``, and options of the task."""
+    """Options of the task."""
 
     def check(self) -> None:
         from minitransformer.evaluation.run import find_evaluation
 
-        options = {name: value for name, value in self.options.items() if name not in ("limit", "batch_size")}
+        for name, value in {"limit": self.limit, "batch_size": self.batch_size}.items():
+            if value is not None and value < 1:
+                raise TrainingError(f"{name} has to be at least 1, not {value}")
         try:
-            find_evaluation(self.task, options)
+            find_evaluation(self.task, self.options)
         except (TypeError, PipelineError, DataError) as error:
             raise TrainingError(str(error)) from error
 
@@ -218,7 +224,7 @@ def read_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         **data,
         training=read_settings(raw.get("training", {}), f"{place}, [training]"),
         evaluation=None if evaluation is None else read_table(EvaluationTable, evaluation, f"{place}, [evaluation]"),
-        description=str(raw.get("description", "")),
+        description=checked(raw.get("description", ""), str, f"{place}: description"),
     )
     if recipe.tokenizer is None and recipe.model.source is None:
         raise TrainingError(f"{place}: a new model needs a table [tokenizer]")

@@ -207,7 +207,9 @@ class _Preparation:
         from minitransformer.evaluation.run import metric
 
         table = self.recipe.evaluation
-        return None if table is None else metric(table.task, valid, tokenizer, table.options)
+        if table is None:
+            return None
+        return metric(table.task, valid, tokenizer, table.options, limit=table.limit, batch_size=table.batch_size)
 
 
 def _ending(recipe: Recipe) -> str:

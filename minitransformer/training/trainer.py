@@ -129,6 +129,8 @@ class Trainer:
             history = self._resume(engine, optimizer)
             if history.is_complete():
                 return history
+            if history.step == 0:
+                self.validation.metrics(engine)
             log = stack.enter_context(Log(self.folder, history, self.steps, speaks=engine.rank == 0))
             clock = _Clock(history.seconds, self.settings.minutes)
             for indices in self.plan.batches(start=history.step):

@@ -53,20 +53,31 @@ class Validation:
     ) -> dict[str, float]:
         """Measure. All processes have to call it."""
         engine.step.eval()
-        values = {}
-        if self.examples:
-            values["loss"] = self._loss(engine, to_device, autocast)
+        values = {"loss": self._loss(engine, to_device, autocast)} if self.examples else {}
+        return values | self.metrics(engine)
+
+    def metrics(self, engine: Engine) -> dict[str, float]:
+        """What the metric says of the model. All processes have to call it.
+
+        The trainer asks once before the first step, too: a metric that fails shall not do so hours later.
+
+        Raises:
+            TrainingError: neither a metric nor the loss has the name that decides which model is the best.
+        """
+        values: dict[str, float] = {}
         if self.metric is not None:
+            engine.step.eval()
             model = engine.whole_model()
             with torch.no_grad():
-                metrics = self.metric(model.eval()) if engine.rank == 0 and model is not None else None
-            values |= distributed.from_first(metrics)
-        if self.best not in values:
+                found = self.metric(model.eval()) if engine.rank == 0 and model is not None else None
+            values = {name: float(value) for name, value in distributed.from_first(found).items()}
+        if self.best != "loss" and self.best not in values:
+            names = [*(["loss"] if self.examples else []), *values]
             raise TrainingError(
-                f"best is {self.best!r}, which nothing measures; measured are {', '.join(values)}."
-                f"{did_you_mean(self.best, values)}"
+                f"best is {self.best!r}, which nothing measures. Measured: {', '.join(names) or 'nothing'}."
+                f"{did_you_mean(self.best, names)}"
             )
-        return {name: float(value) for name, value in values.items()}
+        return values
 
     def score(self, values: dict[str, float]) -> float:
         """The number that decides which model is the best."""

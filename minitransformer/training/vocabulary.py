@@ -102,6 +102,8 @@ def learn_tokenizer(
         raise TrainingError("there is no text to learn a vocabulary from: the training files are empty")
     if kind == "byte-bpe" and lowercase:
         raise TrainingError("a byte-bpe vocabulary keeps case: leave lowercase out")
+    if kind != "wordpiece" and letters is not None:
+        raise TrainingError(f"letters belongs to a vocabulary of kind 'wordpiece', not {kind!r}: leave it out")
     family = families[architecture]
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "wordpiece":

@@ -97,7 +97,7 @@ def test_predictions_in_any_form(tmp_path: Path) -> None:
 
 def test_metric_measures_a_model_in_training(bert: str) -> None:
     model, tokenizer = AutoModelForSequenceClassification.from_pretrained(bert), AutoTokenizer.from_pretrained(bert)
-    measure = metric("text-classification", RECORDS, tokenizer, {"limit": 2, "batch_size": 1})
+    measure = metric("text-classification", RECORDS, tokenizer, limit=2, batch_size=1)
     model.train()
     first = measure(model)
     assert model.training and all(module.training for module in model.modules())

@@ -67,7 +67,7 @@ def test_every_table_is_read(tmp_path: Path) -> None:
     recipe = read(tmp_path)
     assert recipe.description == "a test" and recipe.path == tmp_path / "tiny.toml"
     assert recipe.tokenizer is not None and recipe.tokenizer.kind == "wordpiece" and recipe.tokenizer.lowercase
-    assert recipe.tokenizer.settings == {"strip_accents": True}
+    assert recipe.tokenizer.settings == {"strip_accents": True} and recipe.tokenizer.letters is None
     assert recipe.model.architecture == "bert" and recipe.model.config == {"hidden_size": 16}
     assert recipe.objective.name == "masked_lm" and recipe.objective.options == {"mask_rate": 0.2, "whole_word": True}
     first, second = recipe.train
@@ -78,13 +78,15 @@ def test_every_table_is_read(tmp_path: Path) -> None:
     assert [table.limit for table in recipe.valid] == [10]
     assert recipe.training == Settings(steps=10, betas=(0.9, 0.98))
     assert recipe.evaluation is not None and recipe.evaluation.task == "fill-mask"
-    assert recipe.evaluation.options == {"limit": 3}
+    assert recipe.evaluation.limit == 3 and recipe.evaluation.options == {}
 
 
 def test_values_from_outside(tmp_path: Path) -> None:
     recipe = read(
         tmp_path,
         RECIPE,
+        "tokenizer.letters=50",
+        "evaluation.share=0.5",
         "training.steps=7",
         "training.learning_rate=1e-3",
         "training.schedule=cosine",
@@ -94,6 +96,8 @@ def test_values_from_outside(tmp_path: Path) -> None:
         "data.train.limit=5",
     )
     assert recipe.training == Settings(steps=7, betas=(0.9, 0.98), learning_rate=1e-3, schedule="cosine")
+    assert recipe.tokenizer is not None and recipe.tokenizer.letters == 50
+    assert recipe.evaluation is not None and recipe.evaluation.options == {"share": 0.5}
     assert recipe.model.config == {"hidden_size": 16, "num_hidden_layers": 3}
     assert recipe.objective.name == "replaced_tokens"  # mask_rate is an option of its base class
     assert recipe.objective.options == {"mask_rate": 0.2, "whole_word": True, "packing": False}
@@ -113,6 +117,14 @@ def test_values_from_outside(tmp_path: Path) -> None:
         ("vocab_size = 100", 'vocab_size = "100"', r"\[tokenizer\]: vocab_size must be a whole number, not '100'"),
         ("vocab_size = 100", "vocab_size = true", r"\[tokenizer\]: vocab_size must be a whole number, not True"),
         ("vocab_size = 100", "", r"\[tokenizer\]: kind needs a vocab_size"),
+        ("vocab_size = 100", "vocab_size = 100\nletters = 0", r"\[tokenizer\]: letters is 0; it has to be more than 0"),
+        (
+            "vocab_size = 100",
+            "vocab_size = 100\nletters = true",
+            r"\[tokenizer\]: letters must be a whole number, not True",
+        ),
+        ("vocab_size = 100", "vocab_size = 100\nleters = 9", r"unknown key 'leters'. Did you mean 'letters'\?"),
+        ('kind = "wordpiece"', 'kind = "byte-bpe"\nletters = 9', r"letters is 9; .* belongs to kind = 'wordpiece'"),
         ('"wordpiece"', '"wordpieces"', r"kind must be 'wordpiece' or 'byte-bpe' or 'sentencepiece', not 'wordpieces'"),
         ('kind = "wordpiece"', "", r"\[tokenizer\]: give either from or kind"),
         ('kind = "wordpiece"', 'from = "x"', r"\[tokenizer\]: vocab_size belongs to a vocabulary that is learnt"),
@@ -148,6 +160,11 @@ def test_values_from_outside(tmp_path: Path) -> None:
         ('task = "fill-mask"', "", r"\[evaluation\]: task is needed"),
         ('task = "fill-mask"', 'task = "fill-musk"', r"\[evaluation\]: .*Did you mean 'fill-mask'"),
         ("limit = 3", "limits = 3", r"\[evaluation\]: .*no option 'limits'"),
+        ("limit = 3", 'limit = "three"', r"\[evaluation\]: limit must be a whole number, not 'three'"),
+        ("limit = 3", "limit = 0", r"\[evaluation\]: limit has to be at least 1, not 0"),
+        ("limit = 3", "batch_size = -1", r"\[evaluation\]: batch_size has to be at least 1, not -1"),
+        ("limit = 3", 'share = "half"', r"\[evaluation\]: share must be a number between 0 and 1, not 'half'"),
+        ('description = "a test"', "description = 3", "tiny.toml: description must be a text, not 3"),
         ('architecture = "bert"', 'from = "x"', "knows its own vocabulary, not a new one"),
         ('[data.valid]\nfiles = ["d.txt"]\nlimit = 10', "", r"add a table \[data.valid\]"),
         (RECIPE[RECIPE.index("[tokenizer]") : RECIPE.index("[model]")], "", r"a new model needs a table \[tokenizer\]"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training.recipe_runs import folder, run, weights
+from training.recipe_runs import BERT, folder, run, weights, write
 
 from minitransformer import AutoTokenizer
 from minitransformer.errors import DataError, TrainingError
@@ -121,6 +121,18 @@ def test_what_is_refused(name: str, old: str, new: str, said: str, folder: Path)
     assert not list((folder / "runs" / name).glob("checkpoints/step-*")), "training has begun"
 
 
+def test_a_label_that_only_the_validation_data_has(folder: Path) -> None:
+    (folder / "odd.tsv").write_text("sentence\tgold\ngood milk\tpos\nbad milk\tnegg\n")
+    text = BERT.replace("masked_lm", "classification")
+    columns = 'columns = {text = "sentence", label = "gold"}\n'
+    for file, part in (("sentiment.tsv", "[0, 0.9]"), ("odd.tsv", "[0.9, 1]")):
+        old = f'files = "text.txt"\nformat = "lines"\npart = {part}\n'
+        assert old in text
+        text = text.replace(old, f'files = "{file}"\n{columns}')
+    with pytest.raises(DataError, match=r"odd.tsv, line 3: the model has no label 'negg'. Did you mean 'neg'\?"):
+        prepare(write(folder, "classify", text), output=folder / "runs/classify")
+
+
 def test_folders_that_cannot_be_used(folder: Path) -> None:
     with pytest.raises(TrainingError, match="there is no data folder"):
         run(folder, "encoder", data=folder / "nowhere")
@@ -135,6 +147,13 @@ def test_what_is_learnt_from_and_validated_with_is_counted(folder: Path, caplog:
         prepare(folder / "encoder.toml", output=folder / "runs/a", overrides=["data.valid.part=[0.8, 1]"])
     assert "6 of the 12 records to validate with are learnt from too" in caplog.text
     assert "54 records to learn from, 12 to validate" in caplog.text
+
+
+def test_the_vocabulary_has_the_letters_of_the_recipe(folder: Path) -> None:
+    for name, overrides in (("all", []), ("few", ["tokenizer.letters=12"])):
+        prepare(folder / "encoder.toml", output=folder / "runs" / name, overrides=overrides)
+        tokenizer = AutoTokenizer.from_pretrained(folder / "runs" / name / "tokenizer")
+        assert (tokenizer.unk_token_id in tokenizer("Paris")["input_ids"]) is (name == "few")
 
 
 def test_records_are_shuffled_by_a_seed_of_their_own(folder: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from training.toy_run import NextToken, examples, tiny_model, toy_trainer, weights
 
-from minitransformer.errors import TrainingError
+from minitransformer.errors import PipelineError, TrainingError
 from minitransformer.training import Settings, Trainer, logs
 from minitransformer.training.blocks import blocks_of, recomputed
 
@@ -189,7 +189,7 @@ def test_a_gradient_that_is_no_number(tmp_path):
 
 
 def test_early_stopping_keeps_the_best(tmp_path):
-    scores = iter([0.2, 0.5, 0.4, 0.3, 0.9])
+    scores = iter([0.1, 0.2, 0.5, 0.4, 0.3, 0.9])  # the first one before the training, to see that it works
     found = {}
 
     def metric(model):
@@ -211,6 +211,26 @@ def test_early_stopping_keeps_the_best(tmp_path):
     assert toy_trainer(tmp_path, steps=50, evaluate_every=3, best="accuracy", patience=2).train().step == 12
 
 
+def test_a_metric_that_fails_does_so_before_the_first_step(tmp_path):
+    def trainer(metric, best, **options):
+        made = toy_trainer(tmp_path, NextToken(fail_at=1), steps=1, best=best, **options)
+        made.validation.metric = metric
+        return made
+
+    def broken(_model):
+        raise PipelineError("the model does not know the label 'x'")
+
+    with pytest.raises(PipelineError, match="does not know the label"):
+        trainer(broken, "loss").train()
+    message = r"best is 'accurate', which nothing measures. Measured: loss, accuracy. Did you mean 'accuracy'\?"
+    with pytest.raises(TrainingError, match=message):
+        trainer(lambda _model: {"accuracy": 1.0}, "accurate").train()
+    with pytest.raises(TrainingError, match="best is 'accuracy', which nothing measures. Measured: nothing"):
+        trainer(None, "accuracy", valid=False).train()
+    with pytest.raises(InterruptedError):  # the first step
+        trainer(lambda _model: {"accuracy": 1.0}, "accuracy").train()
+
+
 def test_lower_losses_and_perplexities_are_better(tmp_path):
     for best, better in (("loss", True), ("perplexity", True), ("eval_perplexity", True), ("f1", False)):
         validation = toy_trainer(tmp_path, steps=1, best=best).validation
@@ -230,6 +250,8 @@ def test_the_validation_loss_is_the_mean_over_all_tokens(tmp_path):
 
 
 def test_the_log(tmp_path, pictures):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     class Tokenizer:
         def save_pretrained(self, folder):
             (folder / "vocab.txt").write_text("a")
@@ -245,7 +267,12 @@ def test_the_log(tmp_path, pictures):
     assert float(rows[0]["epoch"]) == pytest.approx(16 / 120)
     assert all(float(row["tokens_per_second"]) > 0 for row in rows)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert list((tmp_path / "tensorboard").glob("events*"))
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    for name in ("loss", "valid_loss", "learning_rate"):
+        steps, values = history.column(name)
+        assert [scalar.step for scalar in board.Scalars(name)] == steps
+        assert [scalar.value for scalar in board.Scalars(name)] == pytest.approx(values, rel=1e-6)  # kept in float32
     for name in ("best", "final"):
         assert {"config.json", "model.safetensors", "vocab.txt"} <= {p.name for p in (tmp_path / name).iterdir()}
 

@@ -96,6 +96,23 @@ def test_wordpiece_gives_the_rarest_letters_up(monkeypatch: pytest.MonkeyPatch) 
     assert not {"ö", "##c"} & set(pieces)
 
 
+def test_a_small_vocabulary_may_have_fewer_letters(tmp_path: Path) -> None:
+    """What a letter costs are two pieces, with which frequent words can be written."""
+    texts = ["aaab aab ab", "aac", "ö"]
+    pieces = learn_wordpiece(texts, 30, lowercase=False, letters=2)
+    assert {"a", "##a", "b", "##b"} <= set(pieces) and not {"ö", "c", "##c"} & set(pieces)
+    for name, letters, knows in (("all", None, True), ("few", 2, False)):
+        folder = tmp_path / name
+        tokenizer = learn_tokenizer(
+            folder, texts, kind="wordpiece", architecture="bert", vocab_size=30, letters=letters
+        )
+        assert (tokenizer.unk_token_id not in tokenizer("ö")["input_ids"]) is knows
+        assert tokenizer.unk_token_id not in tokenizer("aaab")["input_ids"]
+    with pytest.raises(TrainingError, match=r"vocab_size = 40 has no room for the \d\d letters"):
+        learn_wordpiece(TEXTS, 40, lowercase=True)
+    assert len(learn_wordpiece(TEXTS, 40, lowercase=True, letters=10)) == 40
+
+
 def test_byte_level_vocabularies_know_every_text(tmp_path: Path) -> None:
     tokenizer = learn_tokenizer(tmp_path, TEXTS, kind="byte-bpe", architecture="gpt2", vocab_size=300)
     text = "日本語 \x00 é"
@@ -150,6 +167,10 @@ def test_long_lines_are_learnt_from(tmp_path: Path) -> None:
         ({"vocab_size": 20}, r"vocab_size = 20 has no room for the \d\d letters"),
         ({"kind": "byte-bpe", "architecture": "gpt2", "vocab_size": 256}, "no room for the 257 letters"),
         ({"kind": "byte-bpe", "architecture": "gpt2", "lowercase": True}, "keeps case: leave lowercase out"),
+        (
+            {"kind": "byte-bpe", "architecture": "gpt2", "vocab_size": 300, "letters": 9},
+            "letters belongs to .*'byte-bpe'",
+        ),
         ({"kind": "sentencepiece", "architecture": "t5", "vocab_size": 5}, "could not learn 5 pieces"),
         ({"do_lowercase": True}, "Did you mean 'do_lower_case'"),
     ],
