@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny_folders
-from processes import torchrun
+from processes import ROOT, torchrun
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
@@ -67,6 +67,16 @@ def test_train_tells_where_the_model_is(recipe: Path, tmp_path: Path) -> None:
         assert said in result.stderr
     assert json.loads(Path("runs/tiny/final/config.json").read_text())["architectures"] == ["BertForMaskedLM"]
     assert not logging.getLogger("minitransformer").handlers  # the command leaves nothing behind
+
+
+def test_the_first_recipe_of_the_examples() -> None:
+    """As its page shows it, but for the number of steps."""
+    result = train(str(ROOT / "examples" / "recipes" / "tiny.toml"), "--set", "training.steps=3")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "runs/tiny/final\n" and "18 records to learn from, 2 to validate" in result.stderr
+    words = ["run", "fill-mask", "This is the [MASK] that Jack built.", "--model", "runs/tiny/final"]
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code == 0 and len(json.loads(answer.stdout)) == 5
 
 
 def test_options_of_the_command(recipe: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,39 @@ def test_rows_of_other_libraries():
         as_records(["text"])  # type: ignore[list-item]
     with pytest.raises(DataError, match="sst2, row 0: there is no column 'text'"):
         as_records(rows, {"text": "text"}, name="sst2")
+
+
+class Dataset:
+    """What the ``datasets`` library's class of this name offers: columns inside, a new dictionary for each row."""
+
+    def __init__(self, columns: dict[str, list[Any]]) -> None:
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values())))
+
+    def __getitem__(self, key: int | slice | str) -> Any:
+        if isinstance(key, str):
+            return self._columns[key]
+        return {name: values[key] for name, values in self._columns.items()}  # of a slice: lists
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in range(len(self)))
+
+
+def test_data_sets_of_the_datasets_library():
+    answers = {"text": ["Paris"], "answer_start": [0]}
+    squad = Dataset({"question": ["Where?"], "context": ["Paris."], "answers": [answers]})
+    assert as_records(squad)[0]["answers"] == answers  # which objectives and metrics understand
+    tags = Dataset({"tokens": [["a", "b"], ["c"]], "ner_tags": [[0, 3], [0]], "id": ["0", "1"]})
+    found = as_records(tags, {"words": "tokens", "labels": "ner_tags"}, name="conll2003")
+    assert found == [{"words": ["a", "b"], "labels": [0, 3]}, {"words": ["c"], "labels": [0]}]
+    pairs = Dataset({"translation": [{"en": "cat", "fr": "chat"}]})
+    assert as_records(pairs, {"source": "translation.en", "target": "translation.fr"})[0]["target"] == "chat"
+    with pytest.raises(DataError, match=r"conll2003, row 0: there is no column 'token'. Did you mean 'tokens'\?"):
+        as_records(tags, {"words": "token"}, name="conll2003")
+    with pytest.raises(DataError, match="data, row 0: a row must be a mapping .*not str"):
+        as_records({"train": tags, "test": tags})  # type: ignore[arg-type]  # a DatasetDict: all its parts at once
 
 
 def test_reading_needs_no_torch():

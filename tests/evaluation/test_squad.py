@@ -69,6 +69,16 @@ def test_f1_is_the_harmonic_mean(prediction: str, answer: str) -> None:
     assert f1(prediction, answer) == pytest.approx(2 * precision * recall / (precision + recall))
 
 
+@given(WORDS, WORDS)
+def test_scores_are_those_of_the_script(prediction: str, answer: str) -> None:
+    """As transformers carries it."""
+    from transformers.data.metrics.squad_metrics import compute_exact, compute_f1
+
+    assert exact_match(prediction, answer) == compute_exact(answer, prediction)
+    if normalise(prediction) or normalise(answer):  # of twice nothing, version 2.0 says 1 and version 1.1 says 0
+        assert f1(prediction, answer) == pytest.approx(compute_f1(answer, prediction))
+
+
 QUESTIONS = [  # question, answers, prediction, exact match, F1
     ("Who sleeps?", ["the cat", "a black cat"], "black cat", 1, 1),
     ("What is it?", ["a large animal"], "an animal of some size", 0, 2 * 1 / (2 + 4)),

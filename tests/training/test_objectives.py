@@ -132,6 +132,20 @@ def test_in_bfloat16_the_loss_is_summed_in_float32(case):
         assert abs(loss.item() - exact.item()) < 0.05 * abs(exact.item()) + 0.05
 
 
+def test_label_smoothing_is_that_of_the_reference(tmp_path):
+    from transformers.trainer_pt_utils import LabelSmoother
+
+    objective = make_objective("seq2seq", "marian", tmp_path, label_smoothing=0.1)
+    batch = objective.collate(objective.examples(records("pairs")), generator())
+    assert (batch["labels"] == -100).any()
+    model = make_model(objective)
+    loss = objective.loss(model, batch, objective.counts(batch))
+    output = model(**batch)
+    expected = LabelSmoother(epsilon=0.1)({"logits": output.logits}, batch["labels"])
+    torch.testing.assert_close(loss, expected.double(), atol=0, rtol=1e-6)  # a part of it is summed in float32 there
+    assert abs(loss.item() - output.loss.item()) > 1e-2
+
+
 @pytest.mark.parametrize("name", ["masked_lm", "causal_lm", "seq2seq"])
 def test_the_vocabulary_head_runs_only_where_something_is_asked(name, tmp_path, monkeypatch):
     architecture = {"masked_lm": "bert", "causal_lm": "gpt2", "seq2seq": "bart"}[name]

@@ -29,7 +29,9 @@ def bart(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def sentences(number: int, seed: int = 0) -> list[list[int]]:
     """Random words, of which the low ones are common."""
     sizes = torch.randint(1, 12, (number,), generator=generator(seed)).tolist()
-    return [(torch.rand(size, generator=generator(seed + i)) ** 2 * 40 + 10).int().tolist() for i, size in enumerate(sizes)]
+    return [
+        (torch.rand(size, generator=generator(seed + i)) ** 2 * 40 + 10).int().tolist() for i, size in enumerate(sizes)
+    ]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -133,6 +136,18 @@ def test_settings_are_checked():
         Settings(steps=1, betas=(0.9, 1.0))
     with pytest.raises(TrainingError, match="betas is .*; it has to be of type"):
         Settings.from_dict({"steps": 1, "betas": [0.9]})
+
+
+def test_every_setting_is_explained():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    table = page.partition("## Settings")[2].partition("\n## ")[0]
+    keys = [
+        key
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for key in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]
+    assert sorted(keys) == sorted(Settings(steps=1).to_dict())
 
 
 def test_settings_come_back_from_what_is_saved():
