@@ -31,30 +31,35 @@ class KVCache:
         """The stored keys."""
         if self._keys is None:
             raise ValueError("the cache is empty: append keys and values first")
-        return self._keys[:, :, : self.length]
+        return self._keys.narrow(2, 0, self.length)
 
     @property
     def values(self) -> Float[Tensor, "batch heads length head_size"]:
         """The stored values."""
         if self._values is None:
             raise ValueError("the cache is empty: append keys and values first")
-        return self._values[:, :, : self.length]
+        return self._values.narrow(2, 0, self.length)
 
     def append(
         self, keys: Float[Tensor, "batch heads new head_size"], values: Float[Tensor, "batch heads new head_size"]
     ) -> tuple[Tensor, Tensor]:
         """Store the keys and values of new tokens; return those of all tokens so far."""
-        needed = self.length + keys.shape[2]
+        new = keys.shape[2]
         if self._keys is None or self._values is None:
-            capacity = max(_FIRST_CAPACITY, needed)
+            capacity = max(_FIRST_CAPACITY, new)
             self._keys, self._values = _buffer(keys, capacity), _buffer(values, capacity)
-        elif needed > self._keys.shape[2]:
-            capacity = max(2 * self._keys.shape[2], needed)
-            self._keys, self._values = _buffer(self.keys, capacity), _buffer(self.values, capacity)
-        self._keys[:, :, self.length : needed] = keys
-        self._values[:, :, self.length : needed] = values
-        self.length = needed
+        else:
+            self.reserve(new)
+        self._keys.narrow(2, self.length, new).copy_(keys)  # ``narrow``: a slice, found sooner
+        self._values.narrow(2, self.length, new).copy_(values)
+        self.length += new
         return self.keys, self.values
+
+    def reserve(self, new: int) -> None:
+        """Make room for so many more tokens, if there is not; a cache that holds nothing yet has no place for it."""
+        if self._keys is not None and self._values is not None and self.length + new > self._keys.shape[2]:
+            capacity = max(2 * self._keys.shape[2], self.length + new)
+            self._keys, self._values = _buffer(self.keys, capacity), _buffer(self.values, capacity)
 
     def store(self, keys: Tensor, values: Tensor) -> None:
         """Keep keys and values that will not grow (cross-attention's), without a copy."""

@@ -34,7 +34,7 @@ def fast_linear() -> Iterator[None]:
 
 def linear_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``F.linear`` by oneDNN: float32 on the CPU, without gradients."""
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    result: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
     return result
 
 

@@ -42,6 +42,12 @@ class Tap(nn.Module):
         super().__init__()
         self.shape = shape
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """``x``; an ``nn.Module``'s call takes long for an identity, and nothing hangs on most taps."""
+        if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
+            x = super().__call__(x)
+        return x
+
     def forward(self, x: Tensor) -> Tensor:
         return x
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from minitransformer.errors import ConfigError, did_you_mean
 from minitransformer.layers import FeedForward, Linear, MultiHeadAttention
-from minitransformer.layers.activations import Activation
+from minitransformer.layers.activations import ACTIVATIONS, Activation
 from minitransformer.layers.adaptive import AdaptiveLogSoftmax
 from minitransformer.layers.blocks import Block
 from minitransformer.models.base import PretrainedModel
-from minitransformer.optimize.parts import FusedAttention, FusedFeedForward
+from minitransformer.optimize.parts import FastAttention, FusedAttention, FusedFeedForward, NoDropout
 from minitransformer.optimize.products import (
     Int8Product,
     PackedProduct,
@@ -35,6 +35,9 @@ TOLERANCES = {"float32": 1e-5, "bfloat16": 3e-2, "int8": 5e-2}
 
 SMALLEST = 2**12
 """Matrices of fewer numbers stay as they are: there is nothing to gain, and a classifier's last layer decides."""
+
+IN_ONE_OPERATION = {ACTIVATIONS[name]: ACTIVATIONS["gelu_pytorch_tanh"] for name in ("gelu_new", "gelu_fast")}
+"""Activation in several operations -> the same function in one, which rounds otherwise."""
 
 
 class Optimized:
@@ -87,6 +90,12 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
         )
 
     made = shared_copy(model).eval()
+    part: Any
+    for part in made.modules():
+        if type(part) is nn.Dropout:
+            become(part, NoDropout)
+        elif hasattr(part, "activation"):
+            part.activation = IN_ONE_OPERATION.get(part.activation, part.activation)
     for block in [module for module in made.modules() if isinstance(module, Block)]:
         fuse(block, name)
     sharing = Counter(id(parameter) for _, parameter in made.named_parameters(remove_duplicate=False))
@@ -149,7 +158,9 @@ def become(part: Any, fused: type[nn.Module], **products: Product) -> None:
 
 
 def fuse(block: Block, name: str) -> None:
-    """Put fused parts into a block, where its own are of the usual kind and large enough."""
+    """Put fast parts into a block, where its own are of the usual kind and large enough."""
+    if type(block.cross_attn) is MultiHeadAttention:
+        become(block.cross_attn, FastAttention)
     attn: Any = block.attn
     if type(attn) is MultiHeadAttention and attn.query.weight.numel() >= SMALLEST:
         layers = (attn.query, attn.key, attn.value)

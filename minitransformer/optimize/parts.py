@@ -1,15 +1,37 @@
-"""Parts that do in one product what the readable ones do in several; taps see the same tensors."""
+"""Parts that do in fewer operations what the readable ones do; taps see the same tensors."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from minitransformer.layers import FeedForward, MultiHeadAttention
+from minitransformer.layers.attention import attend_fused
 from minitransformer.layers.cache import KVCache
 from minitransformer.optimize.products import Product
 
 
-class FusedAttention(MultiHeadAttention):
+class FastAttention(MultiHeadAttention):
+    """Attention in fewer calls: axes move by views alone, and nothing is asked about training."""
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | None = None,
+        mask: Tensor | None = None,
+        bias: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        if self.scores.watched or self.pattern.watched:
+            return super().forward(x, memory, mask, bias, cache)
+        q, k, v = self._project(x, memory, cache)  # (B, H, T, K), (B, H, S, K) twice
+        mixed = self.mixed(attend_fused(q, k, v, mask, bias, temperature=self.temperature))  # (B, H, T, K)
+        return self.out(self.output(mixed.transpose(1, 2).flatten(2)))
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.num_heads, self.head_size).transpose(1, 2)
+
+
+class FusedAttention(FastAttention):
     """Self-attention whose queries, keys and values come from one product."""
 
     qkv: Product
@@ -17,7 +39,8 @@ class FusedAttention(MultiHeadAttention):
     def _project(self, x: Tensor, memory: Tensor | None, cache: KVCache | None) -> tuple[Tensor, Tensor, Tensor]:
         if memory is not None:
             return super()._project(x, memory, cache)
-        q, k, v = (self._split_heads(part) for part in self.qkv(x).chunk(3, dim=-1))
+        heads = self.qkv(x).view(*x.shape[:2], 3, self.num_heads, self.head_size)
+        q, k, v = heads.permute(2, 0, 3, 1, 4).unbind()  # (B, H, T, K) each
         if cache is not None:
             k, v = cache.append(k, v)
         return self.q(q), self.k(k), self.v(v)
@@ -30,3 +53,10 @@ class FusedFeedForward(FeedForward):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.down(self.hidden(self.widen(x))))
+
+
+class NoDropout(nn.Dropout):
+    """What is left of dropout in a model that never trains."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x

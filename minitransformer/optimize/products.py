@@ -52,7 +52,9 @@ class PackedProduct:
         self.post_op, self.algorithm = ("none", "") if activation is None else _POST_OPS[activation]
 
     def __call__(self, x: Tensor) -> Tensor:
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.post_op, [], self.algorithm)
+        result: Tensor = torch.ops.mkldnn._linear_pointwise.default(
+            x, self.weight, self.bias, self.post_op, [], self.algorithm
+        )
         return result
 
 
@@ -78,22 +80,22 @@ class Int8Product:
             integers = torch.quantize_per_channel(weight, steps.double(), zeros, axis=0, dtype=torch.qint8)
         self.packed = torch.ops.quantized.linear_prepack(integers, None)
         self.bias = torch.zeros(len(weight)) if bias is None else bias.detach().float()
+        self.ends = torch.zeros(1, weight.shape[1])  # a last row that makes the kernel's step size exactly 1
+        self.ends[0, 0], self.ends[0, 1] = -LARGEST - 1, LARGEST
 
     def __call__(self, x: Tensor) -> Tensor:
         if not x.numel():
             return x.new_empty(*x.shape[:-1], len(self.bias))
         rows = x.reshape(-1, x.shape[-1])
         number = len(rows)
-        unit = rows.abs().amax(dim=1, keepdim=True).clamp_(min=torch.finfo(x.dtype).tiny).div_(LARGEST)
-        digits = rows.new_zeros(2 * number + 1, x.shape[-1])
-        digits[-1, 0], digits[-1, 1] = -LARGEST - 1, LARGEST  # a last row that makes the kernel's step size exactly 1
-        coarse, fine = digits[:number], digits[number:-1]  # both from -127 to 127
-        torch.div(rows, unit, out=fine)
-        torch.round(fine, out=coarse)
-        fine.sub_(coarse).mul_(2 * LARGEST)  # what is left, for the kernel to round
-        sums = torch.ops.quantized.linear_dynamic(digits, self.packed, reduce_range=False)
-        result = sums[:number].add_(sums[number:-1], alpha=0.5 / LARGEST)
-        return torch.addcmul(self.bias, result, unit).view(*x.shape[:-1], -1)
+        unit = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
+        unit = unit.clamp_(min=torch.finfo(x.dtype).tiny).div_(LARGEST)
+        fine = rows / unit
+        coarse = fine.round()
+        fine.sub_(coarse).mul_(2 * LARGEST)  # what is left, for the kernel to round; both digits from -127 to 127
+        digits = torch.cat((coarse, fine, self.ends))
+        coarse, fine, _ = torch.ops.quantized.linear_dynamic(digits, self.packed, False).split((number, number, 1))
+        return torch.addcmul(self.bias, coarse.add_(fine, alpha=0.5 / LARGEST), unit).view(*x.shape[:-1], -1)
 
 
 def can_fuse(activation: Activation) -> bool:
