@@ -276,9 +276,12 @@ def test_tables_tell_what_is_reached_and_what_is_not() -> None:
     assert tables.verdicts(a_row()) == [("1.50x", "1.40x", True), ("0.80x", "1.00x", False)]
     lines = tables.ratio_table([a_row()]).splitlines()
     assert "1.50 (1.40-1.60)" in lines[2] and "0.80 (0.70-0.90) CTranslate2" in lines[2] and "**no**: 0.80x" in lines[2]
-    assert tables.value_table([a_row()]).splitlines()[2].endswith("| 2 | 2 | 2 | - | 2 | - | tokens/s |")
+    assert tables.value_table([a_row()]).splitlines()[2].endswith("| 2 | 2 | - | 2 | - | 2 | - | tokens/s |")
     limit = {"reached": {"optimized": {"median": 0.9}, "readable": {"median": 0.5}}}
     assert tables.verdicts(a_row(wanted={"limit": 0.85}, limit=limit)) == [("90 %", "85 %", True)]
+    assert (
+        tables.ours(a_row()) == "optimized" and tables.ours(a_row(values={"optimized": 1, "compiled": 1})) == "compiled"
+    )
 
 
 def test_a_failure_or_a_wrong_answer_is_no_success() -> None:

@@ -136,7 +136,11 @@ def ratios(times: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
         for ours in OURS
         for other in times
         if ours in times and other != ours and other not in OURS
-    } | ({"optimized/readable": asdict(ratio(times["optimized"], times["readable"]))} if {*OURS} <= {*times} else {})
+    } | (
+        {"optimized/readable": asdict(ratio(times["optimized"], times["readable"]))}
+        if {"readable", "optimized"} <= {*times}
+        else {}
+    )
 
 
 def _limit(group: Group, dtype: str, reading: list[float], own: Mapping[str, list[float]]) -> dict[str, Any]:

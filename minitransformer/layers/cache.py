@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_FIRST_CAPACITY = 64  # tokens; buffers double from here, so appending costs amortised O(1) copies
+_FIRST_CAPACITY = 96  # tokens; buffers double from here, so appending costs amortised O(1) copies
+# Not 64, the usual head size: a compiler takes equal sizes for one, and would compile anew when the buffer has grown.
 
 
 class KVCache:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -24,6 +25,7 @@ from minitransformer.optimize.products import (
     has_int8,
     has_packing,
 )
+from minitransformer.optimize.steps import Int8StepProduct, StepProduct, compile_steps
 
 Model = TypeVar("Model", bound=PretrainedModel)
 
@@ -67,8 +69,8 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
         model: any model, on the CPU.
         dtype: "float32", "bfloat16" or "int8"; ``TOLERANCES`` says how near each stays. Linear layers in int8 take
             float32 and give float32.
-        compile: also let ``torch.compile`` fuse what lies between the products; needs a C++ compiler, and takes a
-            minute at the first call.
+        compile: also let ``torch.compile`` make one function of what a block does with one more token of one text
+            (see ``steps``); needs a C++ compiler, and takes up to a minute at the first step.
 
     Returns:
         A model of a subclass of the model's class: it predicts and generates; it does not train or save.
@@ -96,18 +98,23 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
             become(part, NoDropout)
         elif hasattr(part, "activation"):
             part.activation = IN_ONE_OPERATION.get(part.activation, part.activation)
-    for block in [module for module in made.modules() if isinstance(module, Block)]:
-        fuse(block, name)
+    blocks = [module for module in made.modules() if isinstance(module, Block)]
+    inside = {id(layer) for block in blocks for layer in block.modules()}
+    products = make_step_product if compile else make_product
+    for block in blocks:
+        fuse(block, name, products)
     sharing = Counter(id(parameter) for _, parameter in made.named_parameters(remove_duplicate=False))
     for layer in called_layers(made):
         if layer.product is None and not layer.weight.is_meta and layer.weight.numel() >= SMALLEST:
-            layer.product = make_product(name, layer.weight, layer.bias)
+            make = products if id(layer) in inside else make_product
+            layer.product = make(name, layer.weight, layer.bias)
             if sharing[id(layer.weight)] == 1:  # an embedding goes on using a weight that it shares
                 drop_weights(layer)
     cast(made, DTYPES[name])
     made.__class__ = type(f"Optimized{type(model).__name__}", (Optimized, type(model)), {})
     if compile:
-        made.compile(dynamic=True)
+        for block in blocks:
+            compile_steps(block)
     return made
 
 
@@ -143,6 +150,14 @@ def make_product(name: str, weight: Tensor, bias: Tensor | None, activation: Act
     return PackedProduct(weight.to(kind), None if bias is None else bias.to(kind), activation)
 
 
+def make_step_product(name: str, weight: Tensor, bias: Tensor | None, activation: Activation | None = None) -> Product:
+    """A product of the form ``name`` for compiled steps."""
+    if name == "int8":
+        return Int8StepProduct(weight, bias)
+    kind = DTYPES[name]
+    return StepProduct(weight.to(kind), None if bias is None else bias.to(kind), activation)
+
+
 def drop_weights(layer: Linear) -> None:
     """Let go of the readable weights, which a product holds in its own form; names, shapes and type stay."""
     for name, parameter in list(layer._parameters.items()):
@@ -157,7 +172,7 @@ def become(part: Any, fused: type[nn.Module], **products: Product) -> None:
         setattr(part, name, product)
 
 
-def fuse(block: Block, name: str) -> None:
+def fuse(block: Block, name: str, make: Callable[..., Product]) -> None:
     """Put fast parts into a block, where its own are of the usual kind and large enough."""
     if type(block.cross_attn) is MultiHeadAttention:
         become(block.cross_attn, FastAttention)
@@ -165,10 +180,10 @@ def fuse(block: Block, name: str) -> None:
     if type(attn) is MultiHeadAttention and attn.query.weight.numel() >= SMALLEST:
         layers = (attn.query, attn.key, attn.value)
         bias = None if attn.query.bias is None else torch.cat([layer.bias.detach() for layer in layers])
-        become(attn, FusedAttention, qkv=make_product(name, torch.cat([x.weight.detach() for x in layers]), bias))
+        become(attn, FusedAttention, qkv=make(name, torch.cat([x.weight.detach() for x in layers]), bias))
         for layer in layers:
             drop_weights(layer)
     ffn: Any = block.ffn
     if name != "int8" and type(ffn) is FeedForward and can_fuse(ffn.activation) and ffn.up.weight.numel() >= SMALLEST:
-        become(ffn, FusedFeedForward, widen=make_product(name, ffn.up.weight, ffn.up.bias, ffn.activation))
+        become(ffn, FusedFeedForward, widen=make(name, ffn.up.weight, ffn.up.bias, ffn.activation))
         drop_weights(ffn.up)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from minitransformer.layers import FeedForward, MultiHeadAttention
@@ -24,7 +25,8 @@ class FastAttention(MultiHeadAttention):
         if self.scores.watched or self.pattern.watched:
             return super().forward(x, memory, mask, bias, cache)
         q, k, v = self._project(x, memory, cache)  # (B, H, T, K), (B, H, S, K) twice
-        mixed = self.mixed(attend_fused(q, k, v, mask, bias, temperature=self.temperature))  # (B, H, T, K)
+        attend = attend_once if torch.compiler.is_compiling() else attend_fused
+        mixed = self.mixed(attend(q, k, v, mask, bias, temperature=self.temperature))  # (B, H, T, K)
         return self.out(self.output(mixed.transpose(1, 2).flatten(2)))
 
     def _split_heads(self, x: Tensor) -> Tensor:
@@ -60,3 +62,15 @@ class NoDropout(nn.Dropout):
 
     def __call__(self, x: Tensor) -> Tensor:
         return x
+
+
+def attend_once(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None, *, temperature: float
+) -> Tensor:
+    """``attend`` for a single query, as plain loops for the compiler of steps."""
+    scores = (query / temperature * key).sum(dim=-1)[:, :, None]  # (B, H, 1, S)
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return (scores.softmax(dim=-1).mT * value).sum(dim=2, keepdim=True)

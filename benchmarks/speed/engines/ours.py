@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,9 @@ def load(setup: Setup) -> Callable[[Work], Callable[[], Any]]:
     import minitransformer
 
     torch.set_num_threads(setup.threads)
-    optimize = setup.options["optimize"]
+    optimize, compiled = setup.options["optimize"], setup.options.get("compile", False)
+    if compiled and shutil.which("g++") is None:
+        raise Unable("torch.compile needs a C++ compiler")
     if setup.dtype == "int8" and not optimize:
         raise Unable("int8 is a matter of optimized()")
     dtype = torch.bfloat16 if setup.dtype == "bfloat16" and not optimize else torch.float32
@@ -31,7 +34,7 @@ def load(setup: Setup) -> Callable[[Work], Callable[[], Any]]:
         if optimize:
             run = minitransformer.pipeline(
                 TASKS[setup.kind],
-                _optimized(run.model, setup.dtype),
+                _optimized(run.model, setup.dtype, compiled),
                 tokenizer=setup.folder,
                 device=-1,
                 batch_size="auto",
@@ -39,14 +42,14 @@ def load(setup: Setup) -> Callable[[Work], Callable[[], Any]]:
         return lambda work: _pipeline_call(run, work)
     model = getattr(minitransformer, CLASSES[setup.kind]).from_pretrained(setup.folder, dtype=dtype)
     if optimize:
-        model = _optimized(model, setup.dtype)
+        model = _optimized(model, setup.dtype, compiled)
     return lambda work: model_call(model, work)
 
 
-def _optimized(model: Any, dtype: str) -> Any:
+def _optimized(model: Any, dtype: str, compiled: bool) -> Any:
     from minitransformer.optimize import optimized
 
-    return optimized(model, dtype=dtype)
+    return optimized(model, dtype=dtype, compile=compiled)
 
 
 def _pipeline_call(run: Any, work: Work) -> Callable[[], Any]:
