@@ -1,0 +1,52 @@
+"""Generate with compiled steps, and print what came of it; a process of its own, as the tests check types at run time.
+
+``python compiled.py FOLDER SEQ2SEQ``: a folder of a tiny model, and whether it is an encoder-decoder (0 or 1).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+from torch._dynamo.utils import counters
+
+from minitransformer import AutoModelForCausalLM, AutoModelForSeq2SeqLM, trace
+from minitransformer.layers import DecoderCache
+from minitransformer.optimize import build, optimized
+
+IDS = torch.tensor([[5, 9, 17, 30, 4]])
+build.SMALLEST = 1  # models are tiny: let no matrix be too small
+
+
+def main(folder: str, is_seq2seq: bool) -> None:
+    model = (AutoModelForSeq2SeqLM if is_seq2seq else AutoModelForCausalLM).from_pretrained(folder)
+    new = 20 if is_seq2seq else 110  # further than the first buffers of the cache
+    options = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False}
+    fast = optimized(model, compile=True)
+    result = {"equal": torch.equal(fast.generate(IDS, **options), model.generate(IDS, **options))}
+    result |= {"graphs": counters["stats"]["unique_graphs"], "breaks": sum(counters["graph_break"].values())}
+    if not is_seq2seq:
+        result["distances"] = distances(model, optimized(model, "int8", compile=True))
+    print(json.dumps(result))
+
+
+@torch.no_grad()
+def distances(model: torch.nn.Module, fast: torch.nn.Module) -> dict[str, float]:
+    """Between both models' hidden states after a step, after a step with an edit, and between a pattern of theirs."""
+    name = "transformer.decoder.blocks.1.attn.pattern"
+    edit = {"transformer.decoder.blocks.0.ffn.out": lambda x: -10 * x}
+    found = []
+    for each in (model, fast):
+        cache = DecoderCache()
+        each(IDS[:, :3], past_key_values=cache)
+        step = each.transformer(IDS[:, 3:4], past_key_values=cache).last_hidden_state
+        with trace(each, name, edit=edit) as t:
+            edited = each.transformer(IDS[:, 4:], past_key_values=cache).last_hidden_state
+        found.append({"step": step, "edited": edited, "pattern": t[name]})
+    readable, quick = found
+    return {key: float((quick[key] - x).norm() / x.norm()) for key, x in readable.items()}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2] == "1")
