@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pipelines.families import Families
+from pipelines.families import LANGUAGES, Families
 
 from minitransformer.errors import MinitransformerError
 from minitransformer.generation import TextIteratorStreamer, stream, stream_text
@@ -48,9 +48,39 @@ def fill(families: Families) -> Callable[[int], Any]:
     return lambda i: pipe(f"{text_number(i)} <mask>")
 
 
+def answer(families: Families) -> Callable[[int], Any]:
+    pipe = families.pipeline("question-answering", "bert")
+    return lambda i: pipe(question="who made tarts", context=text_number(i) * 3, max_seq_len=30, doc_stride=4)
+
+
+def choose_labels(families: Families) -> Callable[[int], Any]:
+    pipe = families.pipeline("zero-shot-classification", "bert")
+    return lambda i: pipe(text_number(i), ["queens", "a day", f"tarts {i % 7}"])
+
+
+def extract_features(families: Families) -> Callable[[int], Any]:
+    pipe = families.pipeline("feature-extraction", "bert")
+    return lambda i: pipe([text_number(i), text_number(i + 7)])
+
+
 def write(families: Families) -> Callable[[int], Any]:
     pipe = families.pipeline("text-generation", "gpt2")
     return lambda i: pipe(text_number(i % 5), **WRITING)
+
+
+def summarize(families: Families) -> Callable[[int], Any]:
+    pipe = families.pipeline("summarization", "bart")
+    return lambda i: pipe(text_number(i % 9), **WRITING)  # with four beams
+
+
+def translate(families: Families) -> Callable[[int], Any]:
+    pipe = families.pipeline("translation", "mbart", **LANGUAGES)
+    return lambda i: pipe([text_number(i % 9), text_number(3)], **WRITING, num_beams=1)
+
+
+def rewrite(families: Families) -> Callable[[int], Any]:
+    pipe = families.pipeline("text2text-generation", "t5")
+    return lambda i: pipe(text_number(i % 9), **WRITING, num_beams=1, return_token_scores=True)
 
 
 def search_beams(families: Families) -> Callable[[int], Any]:
@@ -114,8 +144,11 @@ def look_inside(families: Families) -> Callable[[int], Any]:
     return call
 
 
-WORK = (classify, fill, write, leave_a_stream, find_entities, search_beams, leave_a_thread, fail, look_inside)
-OFTEN = WORK[:4]
+TASKS = (  # one for each pipeline
+    classify, find_entities, answer, choose_labels, fill, extract_features, write, summarize, translate, rewrite,
+)  # fmt: skip
+OFTEN = (*TASKS, leave_a_stream)
+WORK = (*OFTEN, search_beams, leave_a_thread, fail, look_inside)
 
 
 def count_tensors() -> int:

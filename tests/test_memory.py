@@ -38,7 +38,7 @@ def found() -> dict[str, dict[str, float]]:
     tests = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
     command = [sys.executable, memory_calls.__file__, "--json"]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
     assert run.returncode == 0, run.stderr
     counts: dict[str, dict[str, float]] = json.loads(run.stdout.splitlines()[-1])
     return counts

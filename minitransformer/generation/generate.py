@@ -1,10 +1,10 @@
-"""Text generation: prepare the options, then run one of four strategies, which stand side by side below.
+"""Text generation: prepare the options, then run one of three loops, which stand side by side below.
 
 - ``_grow``         greedy decoding and sampling: one sequence for each row
 - ``_assisted``     greedy decoding with a smaller model that proposes tokens; the same result, with fewer steps
 - ``_beam_search``  beam search and beam sampling: the best ``num_beams`` sequences for each prompt
 
-Every strategy repeats the same step: score the next token (stepper.py), change the scores (processors.py), choose,
+Each repeats the same step: score the next token (stepper.py), change the scores (processors.py), choose,
 append, and ask which rows are finished (stopping.py). Results are those of transformers 4.57 (generation/utils.py),
 token for token.
 
@@ -168,7 +168,7 @@ def _grow(run: _Run) -> Iterator[Tensor]:
         scores = run.process(run.ids, logits)
         run.record.add(logits, scores, run.stepper.output)
         if run.config.do_sample:
-            tokens = torch.multinomial(scores.softmax(dim=-1), num_samples=1)[:, 0]  # (R,)
+            tokens = _draw(scores, 1)[:, 0]  # (R,)
         else:
             tokens = scores.argmax(dim=-1)
         if run.eos is not None and run.pad is not None:
@@ -259,7 +259,7 @@ def _beam_search(run: _Run) -> Tensor | GenerateOutput:
 
         # 2. Choose candidates, the best ones or a sample.
         if config.do_sample:
-            chosen = torch.multinomial(totals.softmax(dim=-1), num_samples=C)
+            chosen = _draw(totals, C)
             candidate_scores = totals.gather(1, chosen)
         else:
             candidate_scores, chosen = totals.topk(C)
@@ -306,6 +306,25 @@ def _beam_search(run: _Run) -> Tensor | GenerateOutput:
 
 
 _WORST = -1e9  # a score below all others; finite, so that sums and quotients of it stay comparable
+
+
+def _draw(scores: Tensor, count: int) -> Tensor:
+    """Different choices (rows, count), drawn from the distribution that ``scores`` (rows, choices) stand for.
+
+    Raises:
+        GenerationError: there is no such distribution.
+    """
+    probabilities = scores.softmax(dim=-1)
+    try:
+        return torch.multinomial(probabilities, count)
+    except RuntimeError as error:
+        if probabilities.isfinite().all():
+            raise
+        raise GenerationError(
+            "no token can be drawn: either the options together forbid every token (suppress_tokens, bad_words_ids, a "
+            "forced token that is also suppressed, a function of yours), or the model's scores are not numbers, which "
+            "remove_invalid_values=True replaces"
+        ) from error
 
 
 def _pick(x: Tensor, index: Tensor) -> Tensor:

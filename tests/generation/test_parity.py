@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from dataclasses import fields
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("transformers")
 
@@ -17,6 +22,8 @@ from transformers import LogitsProcessorList, PreTrainedTokenizerFast, StoppingC
 from transformers.generation import MinPLogitsWarper
 from transformers.modeling_outputs import BaseModelOutput
 
+from minitransformer import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from minitransformer.errors import GenerationError
 from minitransformer.generation import GenerateOutput, GenerationConfig, transition_scores
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the reference warns a lot, and so do we about the same things
@@ -101,6 +108,96 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("strategy", ["greedy", "beam-sampling"])
 def test_options(pair, strategy, options):
     pair.check(**{"max_new_tokens": 11, **STRATEGIES[strategy], **options})
+
+
+TOKEN = st.integers(3, 35)
+TOGETHER = {
+    "num_beams": st.integers(1, 5),
+    "do_sample": st.booleans(),
+    "eos_token_id": st.lists(TOKEN, min_size=1, max_size=8, unique=True),
+    "early_stopping": st.sampled_from([True, False, "never"]),
+    "length_penalty": st.sampled_from([-2.0, -0.5, 0.0, 0.5, 2.0, 5.0]),
+    "repetition_penalty": st.sampled_from([0.7, 1.3, 2.0]),
+    "encoder_repetition_penalty": st.sampled_from([0.7, 1.3]),
+    "no_repeat_ngram_size": st.integers(1, 4),
+    "encoder_no_repeat_ngram_size": st.integers(1, 4),
+    "bad_words_ids": st.lists(st.lists(TOKEN, min_size=1, max_size=3), min_size=1, max_size=4),
+    "sequence_bias": st.dictionaries(
+        st.lists(TOKEN, min_size=1, max_size=3).map(tuple), st.floats(-5, 5), min_size=1, max_size=4
+    ),
+    "min_new_tokens": st.integers(0, 7),
+    "forced_bos_token_id": TOKEN,
+    "forced_eos_token_id": st.one_of(TOKEN, st.lists(TOKEN, min_size=2, max_size=2, unique=True)),
+    "exponential_decay_length_penalty": st.tuples(st.integers(0, 5), st.sampled_from([0.8, 1.2, 1.5])),
+    "suppress_tokens": st.lists(TOKEN, min_size=1, max_size=4),
+    "begin_suppress_tokens": st.lists(TOKEN, min_size=1, max_size=4),
+    "temperature": st.sampled_from([0.5, 0.9, 1.5]),
+    "top_k": st.sampled_from([0, 1, 3, 10, 100]),
+    "top_p": st.sampled_from([0.0, 0.3, 0.9]),
+    "min_p": st.sampled_from([0.05, 0.3]),
+    "typical_p": st.sampled_from([0.2, 0.9]),
+    "epsilon_cutoff": st.sampled_from([3e-3, 0.1]),
+    "eta_cutoff": st.sampled_from([3e-3, 0.1]),
+    "renormalize_logits": st.booleans(),
+    "use_cache": st.booleans(),
+}
+
+
+@given(data=st.data())
+def test_options_together(pair, data):
+    """Any of the options with any others: their order counts, and what a search makes of them."""
+    options = data.draw(st.fixed_dictionaries({}, optional=TOGETHER))
+    beams = options.get("num_beams", 1)
+    if beams > 1 or options.get("do_sample"):
+        options["num_return_sequences"] = data.draw(st.integers(1, beams if beams > 1 else 3))
+    options["max_new_tokens"] = data.draw(st.integers(7, 14))
+    try:
+        ours, theirs = pair.both(**options)
+    except GenerationError as error:  # as the reference would, from within PyTorch
+        assert "no token can be drawn" in str(error)
+        torch.manual_seed(11)
+        with pytest.raises(RuntimeError, match="probability tensor"):
+            pair.theirs.generate(**pair.inputs, **options)
+    else:
+        assert ours.tolist() == theirs.tolist()
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_nothing_left_to_draw(pair, beams):
+    everything = list(range(pair.ours.config.vocab_size))
+    with pytest.raises(GenerationError, match="forbid every token"):
+        pair.ours.generate(**pair.inputs, do_sample=True, num_beams=beams, suppress_tokens=everything)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 2.0], ids=["the same", "near", "another"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"repetition_penalty": 1.8, "no_repeat_ngram_size": 2},
+        {"min_new_tokens": 7, "eos_token_id": [4, 5, 6, 7]},
+        {"forced_bos_token_id": 6, "forced_eos_token_id": 8, "bad_words_ids": [[34, 34], [7, 4]]},
+        {"num_assistant_tokens": 3, "num_assistant_tokens_schedule": "heuristic"},
+    ],
+    ids=lambda o: "-".join(o),
+)
+def test_assisted_decoding_is_greedy_decoding(pair, options, noise):
+    """However good the assistant is: its proposals are checked in one step, and the cache forgets the wrong ones."""
+    assistant = copy.deepcopy(pair.ours)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in assistant.parameters():
+            parameter += noise * parameter.std(correction=0) * torch.randn(parameter.shape, generator=generator)
+    for row in range(3):
+        inputs = {name: value[row : row + 1] for name, value in pair.inputs.items()}
+        plain = {name: value for name, value in options.items() if "assistant" not in name}
+        expected = pair.theirs.generate(**inputs, max_new_tokens=16, **plain)
+        for threshold in (0.0, 0.4):
+            found = pair.ours.generate(
+                **inputs, max_new_tokens=16, assistant_model=assistant, assistant_confidence_threshold=threshold,
+                **options,
+            )  # fmt: skip
+            assert found.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -257,9 +354,39 @@ def test_which_source_of_options_wins(pair, own, version, monkeypatch):
     tokens = {"eos_token_id": 36, "pad_token_id": 1, "bos_token_id": 0, "decoder_start_token_id": 2}
     for model, kind in ((pair.ours, GenerationConfig), (pair.theirs, TheirConfig)):
         monkeypatch.setattr(model, "generation_config", kind(**tokens, **own, transformers_version=version))
-    for given, options in product(GIVEN, [{}, {"max_new_tokens": 6}, {"do_sample": True}]):
-        configs = [None if given is None else kind(**given) for kind in (GenerationConfig, TheirConfig)]
+    for said, options in product(GIVEN, [{}, {"max_new_tokens": 6}, {"do_sample": True}]):
+        configs = [None if said is None else kind(**said) for kind in (GenerationConfig, TheirConfig)]
         pair.check(**options, generation_config=configs[0], theirs={"generation_config": configs[1]})
+
+
+LEGACY: list[dict[str, Any]] = [
+    {"num_beams": 3, "length_penalty": 2.0, "early_stopping": True, "max_length": 14, "no_repeat_ngram_size": 2},
+    {"do_sample": True, "top_k": 4, "temperature": 0.7, "max_length": 15, "num_return_sequences": 2},
+    {"min_length": 9, "bad_words_ids": [[5], [34, 34]], "repetition_penalty": 1.4, "forced_eos_token_id": 8},
+    {"suppress_tokens": [4, 7], "begin_suppress_tokens": [9, 20], "encoder_no_repeat_ngram_size": 2, "max_length": 12},
+]
+
+
+@pytest.mark.parametrize("newer", [False, True])
+@pytest.mark.parametrize("keys", LEGACY, ids=lambda o: "-".join(o))
+def test_options_in_an_old_config(pair, keys, newer, tmp_path: Path):
+    """They hold where there is no generation_config.json, which takes their place."""
+    pair.theirs.save_pretrained(tmp_path)
+    path, newer_path = tmp_path / "config.json", tmp_path / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+    if newer:  # without the mark that it was made of config.json, by which their generate goes back to that one
+        options = json.loads(newer_path.read_text())
+        newer_path.write_text(json.dumps({name: value for name, value in options.items() if name[0] != "_"}))
+    else:
+        newer_path.unlink()
+    auto = AutoModelForSeq2SeqLM if pair.ours.config.is_encoder_decoder else AutoModelForCausalLM
+    ours = auto.from_pretrained(tmp_path, dtype=torch.float64)
+    assert all((getattr(ours.generation_config, name) == value) is not newer for name, value in keys.items())
+    changed = copy.copy(pair)
+    changed.ours, changed.theirs = ours, type(pair.theirs).from_pretrained(tmp_path, dtype=torch.float64)
+    changed.theirs.load_state_dict(pair.theirs.state_dict())  # it does not open all embeddings of BART that it saves
+    for options in ({}, {"max_new_tokens": 6}, {"num_beams": 2, "num_return_sequences": 1}):
+        changed.check(**options)
 
 
 def test_stop_strings(gpt2, tmp_path):
