@@ -46,7 +46,7 @@ MAX_LENGTH = 64  # tokens of a text
 
 @dataclass(frozen=True)
 class Beginning:
-    """What a classifier begins with, and the learning rates it may choose from: the less it knows, the larger."""
+    """What a classifier begins with, and the learning rates it may choose from; a larger network wants smaller ones."""
 
     label: str
     rates: tuple[float, ...]
@@ -55,7 +55,7 @@ class Beginning:
 
 BEGINNINGS = {
     "scratch": Beginning("random weights", (5e-4, 1e-3, 2e-3), "#d55e00"),
-    "encoder": Beginning("our encoder", (2e-4, 5e-4, 1e-3), "#0072b2"),
+    "encoder": Beginning("our encoder", (5e-4, 1e-3, 2e-3), "#0072b2"),
     "minilm": Beginning("MiniLM", (5e-5, 1e-4, 2e-4), "#009e73"),
 }
 COMMONEST = "commonest label"
@@ -166,12 +166,19 @@ def table(rows: Sequence[Row]) -> str:
         found = accuracies(rows, beginning)
         if found:
             row = find(rows, begins=beginning, part="test")[0]
-            cells = [f"{mean(a):.1f} ({min(a):.1f} to {max(a):.1f})" if (a := found.get(n)) else "" for n in sizes]
+            cells = [cell(found.get(n, [])) for n in sizes]
             lines.append(f"| {about.label} | {row['parameters']:,} | {row['rate']:g} | {' | '.join(cells)} |")
     for row in find(rows, begins=COMMONEST):
         cells = [""] * (len(sizes) - 1) + [f"{row['accuracy']:.1f}"]
         lines.append(f"| (the {COMMONEST}) | 0 | | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def cell(values: Sequence[float]) -> str:
+    """The mean of some numbers, the least and the largest."""
+    if len(values) < 2:
+        return f"{values[0]:.1f} (one run)" if values else ""
+    return f"{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The example on transfer learning, with tiny models and made data."""
+"""The example on transfer learning, with tiny models and made data; and the page that shows its results."""
 
 from __future__ import annotations
 
@@ -108,3 +108,11 @@ def test_bad_input(run, example, data, tmp_path):
     (data / "sentences_test.tsv").write_text("the cat\t1\nthe query\n", encoding="utf-8")
     with pytest.raises(DataError, match="sentences_test.tsv, line 2: there is no column '1'"):
         run()
+
+
+def test_page_shows_what_was_measured(example):
+    """Docs and results were committed together."""
+    page = example.RESULTS.with_suffix(".md").read_text(encoding="utf-8")
+    shown = page.partition(example.BEGIN)[2].partition(example.END)[0]
+    assert shown.strip() == example.table(example.read_rows(example.RESULTS))
+    assert example.RESULTS.with_suffix(".svg").is_file()
