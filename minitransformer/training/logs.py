@@ -173,7 +173,7 @@ def draw_curve(history: History, path: Path) -> None:
     axes.set_ylabel("loss")
     axes.grid(alpha=0.3)
     if history.rows:
-        axes.legend()
+        axes.legend(loc="upper right")
     figure.savefig(path, dpi=120)
 
 
