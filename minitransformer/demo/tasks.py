@@ -1,4 +1,4 @@
-"""The first part of the demo: nine tasks, in the order of the first chapter of the Hugging Face course, offline.
+"""The first part of the demo: its tasks, in the order of the first chapter of the Hugging Face course, offline.
 
 Each is a call as a reader would type it, and its answer as Python would print it. What is shown is what runs: the call
 is built from the same arguments that the pipeline gets.
@@ -16,13 +16,14 @@ from rich.pretty import pretty_repr
 from rich.syntax import Syntax
 from rich.text import Text
 
+from minitransformer.hub import embedded_names
 from minitransformer.pipelines import pipeline
 from minitransformer.pipelines.base import Pipeline
 
 INTRODUCTION = """\
-[bold]Nine tasks, offline[/bold]
+[bold]The tasks of the course, offline[/bold]
 The answers below come from [bold]toy checkpoints[/bold] that this package brings: one or two million parameters each,
-trained on two processor cores in less than an hour. They show how things work, and are often wrong. For real work
+trained on one processor core in less than an hour. They show how things work, and are often wrong. For real work
 name a model of the Hub instead, which is fetched once:
 
     pipeline("fill-mask", model="google-bert/bert-base-uncased")
@@ -95,7 +96,7 @@ EXAMPLES = (
         "ner",
         "bert-ner",
         ("Sarah Miller was born in London and worked for the University of Chicago.",),
-        {"aggregation_strategy": "simple"},
+        {"aggregation_strategy": "first"},
     ),
     Example(
         "question-answering",
@@ -126,13 +127,18 @@ def show_tasks(console: Console) -> None:
     """Print every call and its answer."""
     console.print(INTRODUCTION)
     began = time.perf_counter()
-    for example in EXAMPLES:
+    here = [example for example in EXAMPLES if example.name in embedded_names()]
+    for example in here:
         console.print(coloured(as_session(example.code()), "pycon"))
         answer = example.answer(example.make())
         width = min(WIDTH, console.width)
         told = shape(answer) if example.task == "feature-extraction" else pretty_repr(answer, max_width=width)
         console.print(coloured(told, "python"), end="\n\n")
-    console.print(f"{len(EXAMPLES)} calls, with their checkpoints, in {time.perf_counter() - began:.1f} s\n")
+    console.print(f"{len(here)} calls, with their checkpoints, in {time.perf_counter() - began:.1f} s\n")
+    if others := [task for task in dict.fromkeys(e.task for e in EXAMPLES) if task not in {e.task for e in here}]:
+        console.print(
+            f"No checkpoint of this package is good enough yet for {', '.join(others)}: name one of the Hub.\n"
+        )
 
 
 def coloured(code: str, language: str) -> Text:
