@@ -22,9 +22,9 @@ from minitransformer.pipelines.base import Pipeline
 
 INTRODUCTION = """\
 [bold]The tasks of the course, offline[/bold]
-The answers below come from [bold]toy checkpoints[/bold] that this package brings: one or two million parameters each,
-trained on one processor core in less than an hour. They show how things work, and are often wrong. For real work
-name a model of the Hub instead, which is fetched once:
+The answers below come from [bold]toy checkpoints[/bold] that this package brings: one or two million parameters
+each, trained on one processor core in less than an hour. They show how things work, and are often wrong.
+For real work name a model of the Hub instead, which is fetched once:
 
     pipeline("fill-mask", model="google-bert/bert-base-uncased")
 """
