@@ -127,7 +127,10 @@ def show_tasks(console: Console) -> None:
     """Print every call and its answer."""
     console.print(INTRODUCTION)
     began = time.perf_counter()
-    here = [example for example in EXAMPLES if example.name in embedded_names()]
+    names = embedded_names()
+    here = [example for example in EXAMPLES if example.name in names]
+    answered = {example.task for example in here}
+    others = [task for task in dict.fromkeys(example.task for example in EXAMPLES) if task not in answered]
     for example in here:
         console.print(coloured(as_session(example.code()), "pycon"))
         answer = example.answer(example.make())
@@ -135,7 +138,7 @@ def show_tasks(console: Console) -> None:
         told = shape(answer) if example.task == "feature-extraction" else pretty_repr(answer, max_width=width)
         console.print(coloured(told, "python"), end="\n\n")
     console.print(f"{len(here)} calls, with their checkpoints, in {time.perf_counter() - began:.1f} s\n")
-    if others := [task for task in dict.fromkeys(e.task for e in EXAMPLES) if task not in {e.task for e in here}]:
+    if others:
         console.print(
             f"No checkpoint of this package is good enough yet for {', '.join(others)}: name one of the Hub.\n"
         )
