@@ -30,6 +30,8 @@ CASES: dict[str, tuple[str, str, str, dict[str, Any], dict[str, Any]]] = {
     "spans-t5": ("span_corruption", "t5", "text", SHORT, {}),
     "denoising-bart": ("denoising", "bart", "text", SHORT, {}),
     "gaps-bart": ("gap_sentences", "bart", "text", SHORT, {}),
+    "cloze-bert": ("cloze_questions", "bert", "text", {"max_length": 40, "max_question_length": 16}, {}),
+    "cloze-bart": ("cloze_questions", "bart", "text", {"max_length": 40, "max_question_length": 16}, {}),
     "electra": ("replaced_tokens", "electra", "text", SHORT, {}),
     "label-bert": ("classification", "bert", "labels", {}, {}),
     "label-electra": ("classification", "electra", "labels", {}, {}),
@@ -111,7 +113,8 @@ def test_the_generator_alone_decides_what_is_in_a_batch(case):
     assert all(torch.equal(again[key], batch[key]) for key in batch)
     assert all(len(value) == len(examples) for value in batch.values())
     other = objective.collate(examples, generator(1))
-    random = CASES[name][0] in ("masked_lm", "span_corruption", "denoising", "gap_sentences", "replaced_tokens")
+    drawn = ("masked_lm", "span_corruption", "denoising", "gap_sentences", "cloze_questions", "replaced_tokens")
+    random = CASES[name][0] in drawn
     same = all(batch[key].shape == other[key].shape and torch.equal(batch[key], other[key]) for key in batch)
     assert same != random
 

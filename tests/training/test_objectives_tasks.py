@@ -24,8 +24,8 @@ def batch_of(objective: Objective, rows: list[dict[str, Any]]) -> tuple[list[dic
 
 def test_every_objective_has_a_name():
     expected = {
-        "causal_lm", "masked_lm", "span_corruption", "denoising", "gap_sentences", "replaced_tokens", "seq2seq",
-        "classification", "token_classification", "question_answering",
+        "causal_lm", "masked_lm", "span_corruption", "denoising", "gap_sentences", "cloze_questions",
+        "replaced_tokens", "seq2seq", "classification", "token_classification", "question_answering",
     }  # fmt: skip
     assert set(OBJECTIVES) == expected
 

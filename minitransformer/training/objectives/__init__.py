@@ -3,6 +3,7 @@
 from minitransformer.training.objectives.base import Batch, Example, Objective
 from minitransformer.training.objectives.causal_lm import CausalLM
 from minitransformer.training.objectives.classification import Classification
+from minitransformer.training.objectives.cloze_questions import ClozeQuestions
 from minitransformer.training.objectives.denoising import Denoising
 from minitransformer.training.objectives.gap_sentences import GapSentences
 from minitransformer.training.objectives.masked_lm import MaskedLM
@@ -18,6 +19,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "span_corruption": SpanCorruption,
     "denoising": Denoising,
     "gap_sentences": GapSentences,
+    "cloze_questions": ClozeQuestions,
     "replaced_tokens": ReplacedTokens,
     "seq2seq": Seq2Seq,
     "classification": Classification,
@@ -31,6 +33,7 @@ __all__ = [
     "Batch",
     "CausalLM",
     "Classification",
+    "ClozeQuestions",
     "Denoising",
     "ElectraPair",
     "Example",

@@ -21,7 +21,14 @@ from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives.base import Batch, Example, check_length, check_share
 from minitransformer.training.objectives.seq2seq import TargetObjective
 from minitransformer.training.objectives.tensors import pad_rows
-from minitransformer.training.objectives.tokens import Frame, bare_ids, cut, pack, sentence_ends
+from minitransformer.training.objectives.tokens import (
+    Frame,
+    bare_ids,
+    cut,
+    pack,
+    sentence_ends,
+    split_sentences,
+)
 
 
 class GapSentences(TargetObjective):
@@ -83,12 +90,7 @@ class GapSentences(TargetObjective):
 
     def sentences(self, ids: Sequence[int]) -> list[list[int]]:
         """The text in sentences; what no full stop ends is one too."""
-        found: list[list[int]] = [[]]
-        for i in ids:
-            found[-1].append(i)
-            if i in self.ends:
-                found.append([])
-        return found if found[-1] else found[:-1]
+        return split_sentences(ids, self.ends)
 
     def take_out(self, sentences: Sequence[list[int]], generator: torch.Generator) -> tuple[list[int], list[int]]:
         """The text with its gaps, and the chosen sentences in order."""

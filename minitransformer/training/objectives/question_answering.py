@@ -25,7 +25,31 @@ from minitransformer.training.objectives.tokens import Frame, encode, report_cut
 logger = logging.getLogger("minitransformer")
 
 
-class QuestionAnswering(Objective):
+class AnswerSpans(Objective):
+    """What objectives share that point at an answer: ``start_positions`` and ``end_positions`` are its tokens."""
+
+    HEAD: ClassVar[str] = "QuestionAnswering"
+
+    def collate(self, examples: Sequence[Example], generator: torch.Generator) -> Batch:
+        """Padded windows and the answers' positions."""
+        batch = self.pad(examples, **({"token_type_ids": 0} if "token_type_ids" in examples[0] else {}))
+        for name in ("start_positions", "end_positions"):
+            batch[name] = torch.tensor([example[name] for example in examples])
+        return batch
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Windows."""
+        return {"windows": len(batch["start_positions"])}
+
+    def loss(self, model: Any, batch: Batch, counts: Mapping[str, int]) -> Tensor:
+        """Mean of the cross-entropies of the answer's first and last token."""
+        output = model(**model_inputs(model, batch))
+        start = F.cross_entropy(widen(output.start_logits), batch["start_positions"], reduction="sum")
+        end = F.cross_entropy(widen(output.end_logits), batch["end_positions"], reduction="sum")
+        return (start + end) / 2 / max(counts["windows"], 1)
+
+
+class QuestionAnswering(AnswerSpans):
     """Find the answer. Records: ``id``, ``question``, ``context``, ``answers`` (the first one is learnt).
 
     An example is a window. Beside its tokens it keeps what evaluation needs: ``id``, and with ``keep_offsets`` the
@@ -43,8 +67,6 @@ class QuestionAnswering(Objective):
     Raises:
         TrainingError: options out of range, or a tokenizer without offsets or without a first token of its own.
     """
-
-    HEAD: ClassVar[str] = "QuestionAnswering"
 
     def __init__(
         self,
@@ -130,24 +152,6 @@ class QuestionAnswering(Objective):
         first = encoding.char_to_token(row, answer[0], sequence_index=1)
         last = encoding.char_to_token(row, answer[1] - 1, sequence_index=1)
         return (0, 0) if first is None or last is None else (first, last)
-
-    def collate(self, examples: Sequence[Example], generator: torch.Generator) -> Batch:
-        """Padded windows and the answers' positions."""
-        batch = self.pad(examples, **({"token_type_ids": 0} if "token_type_ids" in examples[0] else {}))
-        for name in ("start_positions", "end_positions"):
-            batch[name] = torch.tensor([example[name] for example in examples])
-        return batch
-
-    def counts(self, batch: Batch) -> dict[str, int]:
-        """Windows."""
-        return {"windows": len(batch["start_positions"])}
-
-    def loss(self, model: Any, batch: Batch, counts: Mapping[str, int]) -> Tensor:
-        """Mean of the cross-entropies of the answer's first and last token."""
-        output = model(**model_inputs(model, batch))
-        start = F.cross_entropy(widen(output.start_logits), batch["start_positions"], reduction="sum")
-        end = F.cross_entropy(widen(output.end_logits), batch["end_positions"], reduction="sum")
-        return (start + end) / 2 / max(counts["windows"], 1)
 
 
 def find_answer(record: Record) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -44,6 +44,41 @@ class Frame:
         first = added.index(0) if 0 in added else len(ids)
         last = len(added) - added[::-1].index(0) if 0 in added else len(ids)
         return cls(ids[:first], ids[last:])
+
+
+@dataclass(frozen=True)
+class PairFrame:
+    """The special tokens that a tokenizer puts around two texts, and the token types, if the tokenizer gives any."""
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
+    types: tuple[int, int, int, int, int] | None  # of before, the first text, between, the second text, after
+
+    def __len__(self) -> int:
+        return len(self.before) + len(self.between) + len(self.after)
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> PairFrame:
+        """The frame of a pair of texts."""
+        first, second = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", "b"))
+        encoding = tokenizer("a", "b", return_special_tokens_mask=True)
+        ids = encoding["input_ids"]
+        texts = [at for at, special in enumerate(encoding["special_tokens_mask"]) if not special]
+        start, then = texts[0], texts[len(first)]
+        stop, end = start + len(first), then + len(second)
+        types = encoding.get("token_type_ids")
+        if types is not None:  # what a part without tokens would have is never asked for
+            types = tuple(types[min(at, len(ids) - 1)] for at in (0, start, stop, then, end))
+        return cls(ids[:start], ids[stop:then], ids[end:], types)
+
+    def join(self, first: list[int], second: list[int]) -> tuple[dict[str, list[int]], int]:
+        """The pair as an example, and where in it the second text begins."""
+        parts = [self.before, first, self.between, second, self.after]
+        example = {"input_ids": list(chain.from_iterable(parts))}
+        if self.types is not None:
+            example["token_type_ids"] = [t for part, t in zip(parts, self.types, strict=True) for _ in part]
+        return example, sum(map(len, parts[:3]))
 
 
 def encode(
@@ -110,6 +145,16 @@ def sentence_ends(tokenizer: Tokenizer) -> Bool[Tensor, " vocabulary"]:
     """Which tokens end a sentence: full stops and their like, with a closing quotation mark or without."""
     pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     return torch.tensor([END_OF_SENTENCE.fullmatch(piece.lstrip("Ġ▁#")) is not None for piece in pieces])
+
+
+def split_sentences(ids: Sequence[int], ends: Collection[int]) -> list[list[int]]:
+    """The ids in sentences, each with the token that ends it; what no such token ends is a sentence too."""
+    found: list[list[int]] = [[]]
+    for i in ids:
+        found[-1].append(i)
+        if i in ends:
+            found.append([])
+    return found if found[-1] else found[:-1]
 
 
 def pack(rows: Iterator[Mapping[str, list[int]]], size: int, between: Mapping[str, list[int]]) -> list[Any]:
