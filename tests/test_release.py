@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from minitransformer import AutoModelForMaskedLM, pipeline
-from minitransformer.errors import TrainingError
+from minitransformer.errors import MissingFileError, TrainingError
 from minitransformer.evaluation import evaluate
 from minitransformer.hub import EMBEDDED
 from minitransformer.training import logs
@@ -118,6 +118,20 @@ def test_release(run: Run, tmp_path: Path) -> None:
     assert card.data.eval_results[0].metric_value == result["model"]["accuracy"]
     for said in ("**toy**", made["command"], "nobody knows", "Seed 0, 12 steps", "also used to choose"):
         assert said in card.text
+
+
+def test_measuring_again(run: Run, tmp_path: Path) -> None:
+    """A twin that was trained later: the numbers are new, all the rest is as it was."""
+    before = make(run, tmp_path)
+    entry, home = table(tmp_path).entry("rhyme"), tmp_path / "home"
+    weights = (home / "rhyme" / "model.safetensors").read_bytes()
+    after = script.measure_again(entry, RECIPES, home, twin=run)
+    assert json.loads((home / "rhyme" / "evaluation.json").read_text()) == after
+    assert after["results"][0].pop("twin") and after == before
+    assert (home / "rhyme" / "model.safetensors").read_bytes() == weights
+    assert "ithout pretraining" in (home / "rhyme" / "README.md").read_text()
+    with pytest.raises(MissingFileError, match="evaluation.json"):
+        script.measure_again(entry, RECIPES, tmp_path / "elsewhere")
 
 
 def test_the_command_makes_the_same_run(run: Run, tmp_path: Path) -> None:

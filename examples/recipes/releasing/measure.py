@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from minitransformer.data import Record
 from minitransformer.errors import TrainingError
 from minitransformer.evaluation import evaluate
 from minitransformer.training.prepare import load_data
+from minitransformer.training.recipe import DataTable
 from releasing.entries import Entry, Measurement
 from releasing.runs import Run
 
@@ -18,8 +19,12 @@ INPUTS = ("text", "text_pair", "source", "words", "question", "context")
 DIGITS = 4
 
 
+Tables = Mapping[str, tuple[DataTable, ...]]
+"""What was learnt from ("train") and validated with ("valid")."""
+
+
 def measure(
-    entry: Entry, folder: Path, data: Path, run: Run, twin: Run | None, say: Callable[[str], None] = print
+    entry: Entry, folder: Path, data: Path, tables: Tables, twin: Run | None, say: Callable[[str], None] = print
 ) -> list[dict[str, Any]]:
     """All measurements of a checkpoint, as plain data.
 
@@ -27,20 +32,20 @@ def measure(
         entry: what is measured.
         folder: the checkpoint.
         data: the folder of data sets.
-        run: that made it.
+        tables: of the run that made it.
         twin: the same run without pretraining, if there is one.
         say: told what comes next.
     """
-    return [_measure(test, folder, data, run, twin, say) for test in entry.tests]
+    return [_measure(test, folder, data, tables, twin, say) for test in entry.tests]
 
 
 def _measure(
-    test: Measurement, folder: Path, data: Path, run: Run, twin: Run | None, say: Callable[[str], None]
+    test: Measurement, folder: Path, data: Path, tables: Tables, twin: Run | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
     say(f"measuring {test.task}: {test.name}")
     records, _ = load_data(test.tables(), data, test.name)
-    learnt, _ = load_data(run.tables["train"], data, str(run.folder))
-    valid, _ = load_data(run.tables["valid"], data, str(run.folder))
+    learnt, _ = load_data(tables["train"], data, test.name)
+    valid, _ = load_data(tables["valid"], data, test.name)
     train = load_data(test.train_tables(), data, test.name)[0] if test.train is not None else learnt
 
     def told(scores: dict[str, Any]) -> dict[str, float]:
