@@ -6,8 +6,8 @@
     python examples/recipes/release.py --page        # only write the tables of docs/checkpoints.md again
 
 Weights are rounded to float16, measured as they are then, beside the trivial baseline and the twin without pretraining,
-and described in a model card. ``--again`` only measures, a checkpoint that is there. Which run makes which checkpoint, and on what it is measured, is in
-releasing/checkpoints.toml.
+and described in a model card. ``--again`` only measures a checkpoint that is there. Which run makes which checkpoint,
+and on what it is measured, is in releasing/checkpoints.toml.
 """
 
 from __future__ import annotations
