@@ -195,17 +195,34 @@ def test_differences_are_what_has_to_be_set() -> None:
         dict(differences(now, then))
 
 
+def chained(folder: Path, name: str, run: Run, model: dict[str, Any], file: str) -> Run:
+    """What is left of a run: its state, as if it had begun so and learnt from this file."""
+    last = folder / name / "checkpoints" / "step-000012"
+    last.mkdir(parents=True)
+    identity = {**run.state["identity"], "recipe": {"model": model}, "files": {"train": {file: ""}}}
+    (last / "state.json").write_text(json.dumps({"identity": identity, "history": run.state["history"]}))
+    return Run(folder / name, name)
+
+
 def test_a_chain_of_runs(tmp_path: Path, run: Run) -> None:
     """A run that begins with another one's output tells of both, and of the data of both."""
-    first, second = (Run(tmp_path / name, name) for name in ("encoder", "sentiment"))
-    identity = run.state["identity"]
-    history = run.state["history"]
-    for one, recipe, file in ((first, {"model": {}}, "a/x"), (second, {"model": {"from": "encoder.toml"}}, "b/y")):
-        (one.folder / "checkpoints" / "step-000012").mkdir(parents=True)
-        state = {"identity": {**identity, "recipe": recipe, "files": {"train": {file: ""}}}, "history": history}
-        (one.folder / "checkpoints" / "step-000012" / "state.json").write_text(json.dumps(state))
+    first = chained(tmp_path, "encoder", run, {}, "a/x")
+    second = chained(tmp_path, "sentiment", run, {"from": "encoder.toml"}, "b/y")
     assert second.chain() == [first, second]
-    assert second.files == ["a/x", "b/y"]
+    assert second.files == ["a/x", "b/y"] and second.origin() == {"runs": [], "data": []}
+
+
+def test_a_chain_that_begins_in_the_package(tmp_path: Path, run: Run) -> None:
+    """What a checkpoint of the package has learnt from is known."""
+    first = chained(tmp_path, "cloze", run, {"from": "minitransformer/bert-books"}, "a/x")
+    second = chained(tmp_path, "nli", run, {"from": "cloze.toml"}, "b/y")
+    told = json.loads((EMBEDDED / "bert-books" / "evaluation.json").read_text())
+    assert second.chain() == [first, second]
+    assert second.origin() == {"runs": told["runs"], "data": told["data"]} and told["runs"][0]["recipe"] == "encoder"
+    twin = chained(tmp_path, "twin", run, {"from": "minitransformer/bert-books", "from_scratch": True}, "b/y")
+    assert twin.origin() == {"runs": [], "data": []}
+    with pytest.raises(TrainingError, match="begins with 'someone/else', which is neither"):
+        chained(tmp_path, "other", run, {"from": "someone/else"}, "b/y").origin()
 
 
 def test_common_records_are_told_by_what_is_asked() -> None:

@@ -47,8 +47,9 @@ def release(
         cores: that the run had.
         table: knows the licences of the data.
     """
-    sets = table.sets_of(run.files)
-    runs = [one.facts(cores) for one in run.chain()]
+    before = run.origin()
+    sets = [asdict(one) for one in table.sets_of(run.files).values()]
+    runs = [*before["runs"], *(one.facts(cores) for one in run.chain())]
     with replacing(home / entry.name) as folder:
         model = write_model(run.model, entry.task, folder)
         evaluation = {
@@ -58,7 +59,7 @@ def release(
             "parameters": model.num_parameters(),
             "bytes": sum(path.stat().st_size for path in folder.iterdir()),
             "license": entry.license,
-            "data": [asdict(one) for one in sets.values()],
+            "data": sets + [one for one in before["data"] if one not in sets],
             "runs": runs,
             "results": measure(entry, folder, data, run.tables, twin),
         }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from minitransformer.errors import TrainingError
+from minitransformer.hub import embedded_folder, read_json
 from minitransformer.training.checkpoints import Checkpoints, read_state
 from minitransformer.training.recipe import DataTable, read_data, read_recipe
 
@@ -63,16 +64,37 @@ class Run:
 
     @property
     def files(self) -> list[str]:
-        """Data files that were learnt from, relative to the data folder; those of the runs before it included."""
+        """Data files that were learnt from, relative to the data folder; those of the chain before it included."""
         return [file for run in self.chain() for file in run.state["identity"]["files"]["train"]]
+
+    @property
+    def beginning(self) -> str:
+        """What its weights were before: another recipe, a checkpoint; nothing if they were random."""
+        model = self.recipe["model"]
+        return "" if model.get("from_scratch") else model.get("from", "")
 
     def chain(self) -> list[Run]:
         """The runs that this one begins with, the first one first, and itself."""
-        source = self.recipe["model"].get("from", "")
-        if not source.endswith(".toml") or self.recipe["model"].get("from_scratch"):
+        if not self.beginning.endswith(".toml"):
             return [self]
-        name = Path(source).stem
+        name = Path(self.beginning).stem
         return [*Run(self.folder.parent / name, name).chain(), self]
+
+    def origin(self) -> dict[str, list[dict[str, Any]]]:
+        """What the first run of the chain begins with, if the package has it: its "runs" and the "data" of them.
+
+        Raises:
+            TrainingError: it begins with something else, of which nobody knows what it has learnt from.
+        """
+        name = self.chain()[0].beginning
+        folder = embedded_folder(name)
+        if name and folder is None:
+            raise TrainingError(
+                f"{self.folder} begins with {name!r}, which is neither a recipe nor a checkpoint of the package, so "
+                "its data and licences are not known"
+            )
+        told = read_json(folder / "evaluation.json") if folder else {"runs": [], "data": []}
+        return {part: told[part] for part in ("runs", "data")}
 
     def facts(self, cores: int) -> dict[str, Any]:
         """How it was made, as plain data."""
