@@ -15,11 +15,11 @@ import torch
 
 from minitransformer.config import ModelConfig
 from minitransformer.data import Record
-from minitransformer.errors import DataError, TrainingError
+from minitransformer.errors import DataError
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives.base import Batch, Example, check_length, check_share
 from minitransformer.training.objectives.question_answering import AnswerSpans
-from minitransformer.training.objectives.tokens import PairFrame, bare_ids, sentence_ends, split_sentences
+from minitransformer.training.objectives.tokens import PairFrame, bare_ids, mask_of, sentence_ends, split_sentences
 
 
 class ClozeQuestions(AnswerSpans):
@@ -50,9 +50,7 @@ class ClozeQuestions(AnswerSpans):
         drop: float = 0.3,
     ) -> None:
         super().__init__(tokenizer, config, max_length=max_length)
-        if tokenizer.mask_token_id is None:
-            raise TrainingError("cloze questions need a tokenizer with a mask token, which this one lacks")
-        self.mask_id, self.frame = tokenizer.mask_token_id, PairFrame.of(tokenizer)
+        self.mask_id, self.frame = mask_of(tokenizer, "cloze questions need"), PairFrame.of(tokenizer)
         self.max_question_length = check_length("max_question_length", max_question_length, None, least=2)
         self.max_answer_words = check_length("max_answer_words", max_answer_words, None, least=1)
         self.drop = check_share("drop", drop)

@@ -16,13 +16,12 @@ from torch import Tensor
 
 from minitransformer.config import ModelConfig
 from minitransformer.data import Record
-from minitransformer.errors import TrainingError
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives.base import Batch, Example, check_length, check_share
 from minitransformer.training.objectives.seq2seq import TargetObjective
 from minitransformer.training.objectives.span_corruption import framed
 from minitransformer.training.objectives.tensors import choose, compact, first_of_span, pad_rows, place_spans
-from minitransformer.training.objectives.tokens import Frame, bare_ids, cut, pack, sentence_ends
+from minitransformer.training.objectives.tokens import Frame, bare_ids, cut, mask_of, pack, sentence_ends
 
 
 class Denoising(TargetObjective):
@@ -53,9 +52,7 @@ class Denoising(TargetObjective):
         packing: bool = True,
     ) -> None:
         super().__init__(tokenizer, config, max_length=max_length)
-        if tokenizer.mask_token_id is None:
-            raise TrainingError("denoising needs a tokenizer with a mask token, which this one lacks")
-        self.mask_id, self.frame = tokenizer.mask_token_id, Frame.of(tokenizer)
+        self.mask_id, self.frame = mask_of(tokenizer, "denoising needs"), Frame.of(tokenizer)
         check_length("max_length", self.max_length, None, least=len(self.frame) + 2)
         self.mask_rate = check_share("mask_rate", mask_rate, most=0.5)
         self.span_length = check_share("span_length", span_length, least=1.0, most=1000.0)

@@ -16,7 +16,7 @@ import torch
 
 from minitransformer.config import ModelConfig
 from minitransformer.data import Record
-from minitransformer.errors import DataError, TrainingError
+from minitransformer.errors import DataError
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives.base import Batch, Example, check_length, check_share
 from minitransformer.training.objectives.seq2seq import TargetObjective
@@ -25,6 +25,7 @@ from minitransformer.training.objectives.tokens import (
     Frame,
     bare_ids,
     cut,
+    mask_of,
     pack,
     sentence_ends,
     split_sentences,
@@ -60,9 +61,7 @@ class GapSentences(TargetObjective):
         packing: bool = True,
     ) -> None:
         super().__init__(tokenizer, config, max_length=max_length)
-        if tokenizer.mask_token_id is None:
-            raise TrainingError("gap sentences need a tokenizer with a mask token, which this one lacks")
-        self.mask_id, self.frame = tokenizer.mask_token_id, Frame.of(tokenizer)
+        self.mask_id, self.frame = mask_of(tokenizer, "gap sentences need"), Frame.of(tokenizer)
         check_length("max_length", self.max_length, None, least=len(self.frame) + 2)
         self.share, self.keep = check_share("share", share), check_share("keep", keep)
         self.noise, self.packing = check_share("noise", noise), packing

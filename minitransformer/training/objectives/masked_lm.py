@@ -16,7 +16,6 @@ from torch import Tensor
 
 from minitransformer.config import ModelConfig
 from minitransformer.data import Record
-from minitransformer.errors import TrainingError
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives.base import (
     Batch,
@@ -30,7 +29,7 @@ from minitransformer.training.objectives.base import (
     vocabulary_loss,
 )
 from minitransformer.training.objectives.tensors import choose_words
-from minitransformer.training.objectives.tokens import Frame, bare_ids, cut, pack
+from minitransformer.training.objectives.tokens import Frame, bare_ids, cut, mask_of, pack
 
 
 class MaskedLM(Objective):
@@ -65,9 +64,7 @@ class MaskedLM(Objective):
         packing: bool = True,
     ) -> None:
         super().__init__(tokenizer, config, max_length=max_length)
-        if tokenizer.mask_token_id is None:
-            raise TrainingError("masked language modelling needs a tokenizer with a mask token, which this one lacks")
-        self.mask_id = tokenizer.mask_token_id
+        self.mask_id = mask_of(tokenizer, "masked language modelling needs")
         self.mask_rate = check_share("mask_rate", mask_rate)
         self.mask_share = check_share("mask_share", mask_share)
         self.random_share = check_share("random_share", random_share, most=1 - self.mask_share + 1e-9)

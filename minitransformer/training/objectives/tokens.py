@@ -26,6 +26,21 @@ TEXTS_AT_ONCE = 2_000  # what the backend knows of each token takes a hundred ti
 END_OF_SENTENCE = re.compile(r"[.!?][\"'”’)\]]*")
 
 
+def mask_of(tokenizer: Tokenizer, who: str) -> int:
+    """The id of the mask token.
+
+    Args:
+        tokenizer: the tokenizer.
+        who: needs it ("denoising needs"), for the error.
+
+    Raises:
+        TrainingError: the tokenizer has none.
+    """
+    if tokenizer.mask_token_id is None:
+        raise TrainingError(f"{who} a tokenizer with a mask token, which this one lacks")
+    return tokenizer.mask_token_id
+
+
 @dataclass(frozen=True)
 class Frame:
     """The special tokens that a tokenizer puts around a text."""
