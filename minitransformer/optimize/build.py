@@ -16,6 +16,8 @@ from minitransformer.layers.activations import ACTIVATIONS, Activation
 from minitransformer.layers.adaptive import AdaptiveLogSoftmax
 from minitransformer.layers.blocks import Block
 from minitransformer.models.base import PretrainedModel
+from minitransformer.optimize import native
+from minitransformer.optimize.blocks import fuse_block
 from minitransformer.optimize.parts import FastAttention, FusedAttention, FusedFeedForward, NoDropout
 from minitransformer.optimize.products import (
     Int8Product,
@@ -69,8 +71,10 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
         model: any model, on the CPU.
         dtype: "float32", "bfloat16" or "int8"; ``TOLERANCES`` says how near each stays. Linear layers in int8 take
             float32 and give float32.
-        compile: also let ``torch.compile`` make one function of what a block does with one more token of one text
-            (see ``steps``); needs a C++ compiler, and takes up to a minute at the first step.
+        compile: also use code that is compiled here, which needs a C++ compiler. Decoders let ``torch.compile`` make
+            one function of what a block does with one more token of one text (see ``steps``), which takes up to a
+            minute at the first step; encoders in float32 multiply by a loop that is quickest for short inputs (see
+            ``native``), where the processor has AVX-512.
 
     Returns:
         A model of a subclass of the model's class: it predicts and generates; it does not train or save.
@@ -99,22 +103,25 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
         elif hasattr(part, "activation"):
             part.activation = IN_ONE_OPERATION.get(part.activation, part.activation)
     blocks = [module for module in made.modules() if isinstance(module, Block)]
-    inside = {id(layer) for block in blocks for layer in block.modules()}
-    products = make_step_product if compile else make_product
+    stepping = {id(block) for block in blocks} & ids_of_decoders(made) if compile else set()
+    products: dict[int, Callable[..., Product]] = {}  # layer -> what makes its product
     for block in blocks:
-        fuse(block, name, products)
+        make = make_product if not compile else make_step_product if id(block) in stepping else make_short_product
+        fuse(block, name, make)
+        products |= {id(layer): make for layer in block.modules()}
     sharing = Counter(id(parameter) for _, parameter in made.named_parameters(remove_duplicate=False))
     for layer in called_layers(made):
         if layer.product is None and not layer.weight.is_meta and layer.weight.numel() >= SMALLEST:
-            make = products if id(layer) in inside else make_product
-            layer.product = make(name, layer.weight, layer.bias)
+            layer.product = products.get(id(layer), make_product)(name, layer.weight, layer.bias)
             if sharing[id(layer.weight)] == 1:  # an embedding goes on using a weight that it shares
                 drop_weights(layer)
     cast(made, DTYPES[name])
     made.__class__ = type(f"Optimized{type(model).__name__}", (Optimized, type(model)), {})
-    if compile:
-        for block in blocks:
+    for block in blocks:
+        if id(block) in stepping:
             compile_steps(block)
+        else:
+            fuse_block(block)
     return made
 
 
@@ -122,6 +129,11 @@ def shared_copy(model: Model) -> Model:
     """A copy of the modules, with the very same parameters and buffers."""
     tensors: dict[int, Any] = {id(x): x for x in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, tensors)
+
+
+def ids_of_decoders(model: nn.Module) -> set[int]:
+    """The ids of the modules within decoders, which get their text token by token."""
+    return {id(module) for name, module in model.named_modules() if "decoder" in name.split(".")}
 
 
 def called_layers(model: nn.Module) -> list[Linear]:
@@ -156,6 +168,13 @@ def make_step_product(name: str, weight: Tensor, bias: Tensor | None, activation
         return Int8StepProduct(weight, bias)
     kind = DTYPES[name]
     return StepProduct(weight.to(kind), None if bias is None else bias.to(kind), activation)
+
+
+def make_short_product(name: str, weight: Tensor, bias: Tensor | None, activation: Activation | None = None) -> Product:
+    """A product of the form ``name`` that is quickest for few rows, where our own loop knows the form."""
+    if name == "float32" and native.fits():
+        return native.NativeProduct(weight, bias, activation)
+    return make_product(name, weight, bias, activation)
 
 
 def drop_weights(layer: Linear) -> None:

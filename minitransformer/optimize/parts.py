@@ -24,10 +24,16 @@ class FastAttention(MultiHeadAttention):
     ) -> Tensor:
         if self.scores.watched or self.pattern.watched:
             return super().forward(x, memory, mask, bias, cache)
+        return self.out(self.output(self.mix(x, memory, mask, bias, cache)))
+
+    def mix(
+        self, x: Tensor, memory: Tensor | None, mask: Tensor | None, bias: Tensor | None, cache: KVCache | None
+    ) -> Tensor:
+        """What the heads gathered, side by side (B, T, H * K): all of ``forward`` but the last projection."""
         q, k, v = self._project(x, memory, cache)  # (B, H, T, K), (B, H, S, K) twice
         attend = attend_once if torch.compiler.is_compiling() else attend_fused
         mixed = self.mixed(attend(q, k, v, mask, bias, temperature=self.temperature))  # (B, H, T, K)
-        return self.out(self.output(mixed.transpose(1, 2).flatten(2)))
+        return mixed.transpose(1, 2).flatten(2)
 
     def _split_heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.num_heads, self.head_size).transpose(1, 2)

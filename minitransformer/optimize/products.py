@@ -36,6 +36,9 @@ class Product(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """``residual`` (..., out_features) and the product, in one tensor."""
+
 
 class PackedProduct:
     """A product whose weight oneDNN has laid out in the order in which it reads; float32 or bfloat16.
@@ -49,12 +52,15 @@ class PackedProduct:
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: Activation | None = None) -> None:
         self.weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), PACKED_FOR)
         self.bias = None if bias is None else bias.detach()
+        self.linear = torch.ops.mkldnn._linear_pointwise
         self.post_op, self.algorithm = ("none", "") if activation is None else _POST_OPS[activation]
 
     def __call__(self, x: Tensor) -> Tensor:
-        result: Tensor = torch.ops.mkldnn._linear_pointwise.default(
-            x, self.weight, self.bias, self.post_op, [], self.algorithm
-        )
+        result: Tensor = self.linear.default(x, self.weight, self.bias, self.post_op, [], self.algorithm)
+        return result
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        result: Tensor = self.linear.binary(x, residual, self.weight, self.bias, "add")
         return result
 
 
@@ -96,6 +102,9 @@ class Int8Product:
         digits = torch.cat((coarse, fine, self.ends))
         coarse, fine, _ = torch.ops.quantized.linear_dynamic(digits, self.packed, False).split((number, number, 1))
         return torch.addcmul(self.bias, coarse.add_(fine, alpha=0.5 / LARGEST), unit).view(*x.shape[:-1], -1)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        return self(x) + residual
 
 
 def can_fuse(activation: Activation) -> bool:

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minitransformer.layers import Tap
 from minitransformer.layers.activations import Activation
 from minitransformer.layers.blocks import Block
 from minitransformer.layers.cache import BlockCache
 from minitransformer.layers.linear import linear_onednn
+from minitransformer.optimize.blocks import taps_of, watched
 from minitransformer.optimize.products import Int8Product
 
 
@@ -36,12 +36,12 @@ class CompiledStep:
     def can_step(self: Any, x: Tensor, cache: BlockCache) -> bool:
         """Whether this is one more token, behind at least two: the compiler takes a length of one for a constant."""
         steps = x.shape[:2] == (1, 1) and cache.self_attn.length > 1 and not torch.is_grad_enabled()
-        return steps and not any(tap.watched for tap in self.taps)
+        return steps and not watched(self.taps)
 
 
 def compile_steps(block: Block) -> None:
     """Let a block take the compiled way."""
-    block.taps = [module for module in block.modules() if isinstance(module, Tap)]  # type: ignore[assignment]
+    block.taps = taps_of(block)  # type: ignore[assignment]
     kind: Any = type(block)
     block.__class__ = stepping(kind)
 
@@ -85,6 +85,9 @@ class StepProduct:
         else:
             result = linear_onednn(x, self.weight, self.bias)
         return result if self.activation is None else self.activation(result)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        return self(x) + residual
 
 
 class Int8StepProduct(Int8Product):
