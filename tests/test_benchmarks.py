@@ -324,6 +324,15 @@ def test_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown engines: frog" in capsys.readouterr().err
 
 
+def test_ticks_do_not_print_into_each_other() -> None:
+    from speed.picture import LEAST_RATIO, apart
+
+    assert apart([32, 64, 128, 256, 512, 768, 1000]) == [32, 64, 128, 256, 512, 1000]
+    assert apart([1, 2, 4]) == [1, 2, 4] and apart([7]) == [7] and apart([]) == []
+    shown = apart(list(range(10, 2000, 10)))
+    assert shown[-1] == 1990 and all(b >= LEAST_RATIO * a for a, b in zip(shown, shown[1:], strict=False))
+
+
 def test_growth_is_told_and_drawn(tmp_path: Path) -> None:
     from speed.picture import draw
 

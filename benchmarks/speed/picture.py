@@ -13,6 +13,19 @@ COLOURS = {
 }  # fmt: skip
 
 
+LEAST_RATIO = 1.6
+"""Of neighbouring ticks: closer ones would print their numbers into each other."""
+
+
+def apart(sizes: list[int]) -> list[int]:
+    """Those of some growing numbers that have room on a logarithmic axis; the last one is always there."""
+    kept: list[int] = []
+    for size in reversed(sizes):
+        if not kept or kept[-1] >= LEAST_RATIO * size:
+            kept.append(size)
+    return kept[::-1]
+
+
 def draw(growth: dict[str, Any], path: Path) -> None:
     """Three panels: tokens/s against context, tokens/s against batch, memory of the cache."""
     import matplotlib
@@ -31,7 +44,9 @@ def draw(growth: dict[str, Any], path: Path) -> None:
         panel.set_xscale("log", base=2)
         panel.set_ylabel("tokens/s")
         panel.grid(alpha=0.3)
-        panel.set_xticks(growth[what][xs], [str(x) for x in growth[what][xs]])
+        shown = apart(growth[what][xs])
+        panel.set_xticks(shown, [str(x) for x in shown])
+        panel.minorticks_off()
     left.set_yscale("log")
     left.set_xlabel("tokens of context, batch 1")
     left.legend(fontsize=7)
