@@ -29,10 +29,11 @@ class TextGenerationPipeline(GeneratingPipeline):
         clean_up_tokenization_spaces, skip_special_tokens: how tokens become text (True, True).
         truncation, max_length, padding, add_special_tokens: for the tokenizer; ``max_length`` also for
             ``generate``.
+        max_new_tokens: how many tokens to write (256).
         tokenizer_encode_kwargs: further options of the tokenizer's call, as a dictionary.
         return_token_scores: add "token_scores" to each result: {"token", "token_id", "logprob"} of each token that
             was generated.
-        any option of ``generate``: max_new_tokens, do_sample, num_beams, num_return_sequences, ...
+        any option of ``generate``: do_sample, num_beams, num_return_sequences, ...
 
     An empty prompt starts from nothing. Prompts of a batch are padded on the left, whatever the tokenizer's
     side (4.57 follows the tokenizer, and then continues the padding).

@@ -31,8 +31,8 @@ class TokenClassificationPipeline(ChunkPipeline):
             best mean score, or its surest token's.
         ignore_labels: labels to leave out (["O"]).
         stride: tag a text of any length, in stretches that overlap by so many tokens.
-        is_split_into_words: inputs are lists of words; ``delimiter`` (" ") joins them to the text that
-            offsets count in.
+        is_split_into_words: inputs are lists of words.
+        delimiter: joins such words to the text that offsets count in (" ").
         offset_mapping: (start, end) of each token, instead of the tokenizer's.
         return_token_scores: add "token_scores" to each entity: for each of its tokens {"token", "token_id", "start",
             "end", "scores"}, the last of them the probability of every label.
