@@ -143,10 +143,10 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         alike = self.compat == "transformers"
         if alike and context == 0:
             return np.ones(len(ids), dtype=bool)
-        cls = [
-            i == self.tokenizer.cls_token_id and (alike or at is None) for i, at in zip(ids, sequence_ids, strict=True)
-        ]
-        return np.array([is_cls or at == context for is_cls, at in zip(cls, sequence_ids, strict=True)])
+        cls = self.tokenizer.cls_token_id  # found once: a text may have a million tokens
+        return np.array(
+            [at == context or (i == cls and (alike or at is None)) for i, at in zip(ids, sequence_ids, strict=True)]
+        )
 
     def forward(self, inputs: Chunk) -> Chunk:  # type: ignore[override]
         """Scores of each token as the start and as the end of the answer: (batch, tokens) each."""

@@ -176,7 +176,7 @@ class TokenClassificationPipeline(ChunkPipeline):
 
     def describe_tokens(self, output: Chunk, scores: np.ndarray[Any, Any]) -> list[Entity]:
         """Of each token that is not special: scores, place in the text, whether it continues a word."""
-        text, tokens = output["sentence"], []
+        text, tokens, unknown = output["sentence"], [], self.tokenizer.unk_token_id
         # WordPiece marks tokens inside of a word; with other vocabularies a blank before the token tells
         marks_subwords = bool(getattr(self.tokenizer.backend.model, "continuing_subword_prefix", None))
         for i, (token_id, special) in enumerate(
@@ -186,7 +186,7 @@ class TokenClassificationPipeline(ChunkPipeline):
                 continue
             start, end = output["offset_mapping"][i]
             word = self.tokenizer.convert_ids_to_tokens(token_id)
-            if token_id == self.tokenizer.unk_token_id:
+            if token_id == unknown:
                 word, inside = text[start:end], False
             elif marks_subwords:
                 inside = len(word) != end - start

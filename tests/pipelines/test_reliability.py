@@ -204,8 +204,8 @@ def test_a_megabyte(task: str, kind: str, short: bool, families: Families) -> No
     family = {"text2text-generation": "bart", "translation": "bart", "summarization": "bart"}.get(task, ONE_EACH[task])
     pipe = families.pipeline(task, family, positions=512)
     reads_all = task == "question-answering" or (task == "token-classification" and short)
-    text = long_texts(200_000 if reads_all else 1_000_000)[kind]
-    began = time.monotonic()
+    text = long_texts(1_000_000)[kind]
+    began = time.process_time()  # what else the machine does is no matter
     try:
         answer = ask(task, pipe, text, "the queen", short)
     except MinitransformerError as error:
@@ -214,7 +214,7 @@ def test_a_megabyte(task: str, kind: str, short: bool, families: Families) -> No
         assert short or reads_all or kind in ("zeros", "emoji", "marks") or task in READ
         if task != "text-generation":
             check(task, text, "the queen", answer)
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < 60
 
 
 def test_long_texts_in_pairs(families: Families) -> None:
