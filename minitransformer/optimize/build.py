@@ -16,7 +16,6 @@ from minitransformer.layers.activations import ACTIVATIONS, Activation
 from minitransformer.layers.adaptive import AdaptiveLogSoftmax
 from minitransformer.layers.blocks import Block
 from minitransformer.models.base import PretrainedModel
-from minitransformer.optimize import native
 from minitransformer.optimize.blocks import fuse_block
 from minitransformer.optimize.parts import FastAttention, FusedAttention, FusedFeedForward, NoDropout
 from minitransformer.optimize.products import (
@@ -27,7 +26,7 @@ from minitransformer.optimize.products import (
     has_int8,
     has_packing,
 )
-from minitransformer.optimize.steps import Int8StepProduct, StepProduct, compile_steps
+from minitransformer.optimize.steps import Int8StepProduct, RowProduct, StepProduct, compile_steps
 
 Model = TypeVar("Model", bound=PretrainedModel)
 
@@ -39,6 +38,9 @@ TOLERANCES = {"float32": 1e-5, "bfloat16": 3e-2, "int8": 5e-2}
 
 SMALLEST = 2**12
 """Matrices of fewer numbers stay as they are: there is nothing to gain, and a classifier's last layer decides."""
+
+LARGE = 2**22
+"""Matrices outside of blocks of so many numbers are worth a compiled loop of their own: those of vocabularies."""
 
 IN_ONE_OPERATION = {ACTIVATIONS[name]: ACTIVATIONS["gelu_pytorch_tanh"] for name in ("gelu_new", "gelu_fast")}
 """Activation in several operations -> the same function in one, which rounds otherwise."""
@@ -71,10 +73,9 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
         model: any model, on the CPU.
         dtype: "float32", "bfloat16" or "int8"; ``TOLERANCES`` says how near each stays. Linear layers in int8 take
             float32 and give float32.
-        compile: also use code that is compiled here, which needs a C++ compiler. Decoders let ``torch.compile`` make
-            one function of what a block does with one more token of one text (see ``steps``), which takes up to a
-            minute at the first step; encoders in float32 multiply by a loop that is quickest for short inputs (see
-            ``native``), where the processor has AVX-512.
+        compile: also let ``torch.compile`` make one function of what a decoder's block does with one more token of one
+            text, and one of the vocabulary's scores (see ``steps``); needs a C++ compiler, and takes up to a minute at
+            the first step. Nothing changes for encoders.
 
     Returns:
         A model of a subclass of the model's class: it predicts and generates; it does not train or save.
@@ -106,13 +107,15 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
     stepping = {id(block) for block in blocks} & ids_of_decoders(made) if compile else set()
     products: dict[int, Callable[..., Product]] = {}  # layer -> what makes its product
     for block in blocks:
-        make = make_product if not compile else make_step_product if id(block) in stepping else make_short_product
+        make = make_step_product if id(block) in stepping else make_product
         fuse(block, name, make)
         products |= {id(layer): make for layer in block.modules()}
     sharing = Counter(id(parameter) for _, parameter in made.named_parameters(remove_duplicate=False))
     for layer in called_layers(made):
         if layer.product is None and not layer.weight.is_meta and layer.weight.numel() >= SMALLEST:
-            layer.product = products.get(id(layer), make_product)(name, layer.weight, layer.bias)
+            large = compile and layer.weight.numel() >= LARGE
+            make = products.get(id(layer), make_row_product if large else make_product)
+            layer.product = make(name, layer.weight, layer.bias)
             if sharing[id(layer.weight)] == 1:  # an embedding goes on using a weight that it shares
                 drop_weights(layer)
     cast(made, DTYPES[name])
@@ -170,11 +173,10 @@ def make_step_product(name: str, weight: Tensor, bias: Tensor | None, activation
     return StepProduct(weight.to(kind), None if bias is None else bias.to(kind), activation)
 
 
-def make_short_product(name: str, weight: Tensor, bias: Tensor | None, activation: Activation | None = None) -> Product:
-    """A product of the form ``name`` that is quickest for few rows, where our own loop knows the form."""
-    if name == "float32" and native.fits():
-        return native.NativeProduct(weight, bias, activation)
-    return make_product(name, weight, bias, activation)
+def make_row_product(name: str, weight: Tensor, bias: Tensor | None) -> Product:
+    """A product of the form ``name`` for a single row, or for many."""
+    alone = make_step_product(name, weight, bias)
+    return RowProduct(alone, alone if name == "int8" else make_product(name, weight, bias))
 
 
 def drop_weights(layer: Linear) -> None:

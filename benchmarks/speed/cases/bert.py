@@ -25,14 +25,13 @@ def rows(bench: Bench) -> list[dict[str, Any]]:
         contestants=FLOAT32 + BFLOAT16,
         wanted={"float32": {"transformers": 1.05}, "bfloat16": {"transformers": 1.2}},
     )
-    short = ("compiled:float32", *FLOAT32)  # compiled products are for short inputs
     one = Group(
         title="BERT-base, 1 x 16 tokens",
         checkpoint="bert",
         kind="encoder",
         work=work | {"rows": 1, "length": 16},
         unit="ms",
-        contestants=short,
+        contestants=FLOAT32,
         wanted={"float32": {"onnxruntime": 1.0}},
         calls=15,
     )

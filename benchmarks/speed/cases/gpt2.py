@@ -20,8 +20,8 @@ def rows(bench: Bench) -> list[dict[str, Any]]:
         unit="tokens/s",
         amount=new,
         contestants=(
-            "readable:float32", "optimized:float32", "compiled:float32", "optimized:bfloat16", "optimized:int8",
-            "compiled:int8",
+            "readable:float32", "optimized:float32", "compiled:float32", "optimized:bfloat16", "compiled:bfloat16",
+            "optimized:int8", "compiled:int8",
             "transformers:float32", "transformers:bfloat16", "transformers-5:float32", "transformers-5:bfloat16",
             "ctranslate2:float32", "ctranslate2:int8",
         ),
