@@ -7,11 +7,11 @@ one of training records.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from minitransformer.data.questions import BETWEEN_SENTENCES
 from minitransformer.errors import DataError
 from minitransformer.evaluation.base import Answerer, Records
 from minitransformer.evaluation.squad import normalise
@@ -136,7 +136,7 @@ def sentences(text: str) -> list[str]:
     """
     if not text.strip():
         raise DataError("a text is empty, so that there is no sentence to take")
-    return re.split(r"(?<=[.!?])\s+", text.strip())
+    return BETWEEN_SENTENCES.split(text.strip())
 
 
 def most_common(labels: Iterable[Any]) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from minitransformer.config import ModelConfig
-from minitransformer.data import Record, read_records
+from minitransformer.data import Record, narrow, read_records
 from minitransformer.data.records import TEXT_FIELDS
 from minitransformer.errors import DataError, MinitransformerError, TrainingError
 from minitransformer.tokenization.base import Tokenizer
@@ -29,6 +29,8 @@ def load_data(tables: Sequence[DataTable], folder: Path, place: str) -> tuple[li
     for table in tables:
         read = read_records(table.paths(folder), **table.reading())
         files |= {record.file for record in read}
+        if table.narrow:
+            read = list(map(narrow, read))
         if table.unique:
             read = list({repr(sorted(record.items())): record for record in reversed(read)}.values())[::-1]
         if table.shuffle is not None:

@@ -113,6 +113,8 @@ class DataTable:
     rename_labels: dict[str, Any] | None = None
     unique: bool = False
     """Leave out records that have come before (a paragraph that stands beside each of its questions)."""
+    narrow: bool = False
+    """Of a question's context take only the sentence that holds the answer."""
     shuffle: int | None = None
     """Seed of a new order of the records, before ``part`` and ``limit``; by default the files' order."""
     part: tuple[float, ...] = (0.0, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -171,3 +172,16 @@ def test_records_are_shuffled_by_a_seed_of_their_own(folder: Path) -> None:
     assert texts(shuffle=2)[:5] == texts(shuffle=2, limit=5) != texts(shuffle=1, limit=5)
     (folder / "text.txt").write_text("\n".join(everything + everything[:9]))
     assert sorted(texts(unique=True)) == sorted(set(everything))
+
+
+def test_questions_are_narrowed_where_a_table_says_so(folder: Path) -> None:
+    from minitransformer.training.prepare import load_data
+    from minitransformer.training.recipe import DataTable
+
+    context = "Tom sleeps. Sarah lives in Rome. It rains."
+    question = {"id": "1", "question": "Where?", "answers": [{"text": "Rome", "answer_start": context.index("Rome")}]}
+    content = {"data": [{"paragraphs": [{"context": context, "qas": [question]}]}]}
+    (folder / "squad.json").write_text(json.dumps(content))
+    for narrow, expected in ((False, context), (True, "Sarah lives in Rome. ")):
+        (record,), _ = load_data([DataTable(files="squad.json", format="squad", narrow=narrow)], folder, "here")
+        assert record["context"] == expected

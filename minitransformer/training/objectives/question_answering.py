@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minitransformer.config import ModelConfig
-from minitransformer.data import Record
+from minitransformer.data import Record, answers_of
 from minitransformer.errors import DataError, TrainingError
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives.base import Batch, Example, Objective, check_length, model_inputs, widen
@@ -160,12 +160,7 @@ def find_answer(record: Record) -> tuple[int, int] | None:
     Raises:
         DataError: the answer does not stand where it is said to.
     """
-    answers = record.need("answers")
-    if isinstance(answers, Mapping):  # as the datasets library has them: lists of texts and of starts
-        answers = [
-            {"text": text, "answer_start": start}
-            for text, start in zip(answers["text"], answers["answer_start"], strict=True)
-        ]
+    answers = answers_of(record)
     if not answers or not answers[0]["text"].strip():
         return None
     text, start = answers[0]["text"], answers[0]["answer_start"]
