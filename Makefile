@@ -17,7 +17,7 @@ test parity: export OMP_NUM_THREADS = 1
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
-demo: $(STAMP)-demo  ## tasks answered offline by toy checkpoints; then a look inside a real one
+demo: $(STAMP)-demo  ## nine tasks answered offline by toy checkpoints; then a look inside a real one
 	@$(BIN)/minitransformer demo
 
 test: $(STAMP)-test  ## all tests (ARGS="-k name -x" goes to pytest)

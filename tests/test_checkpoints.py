@@ -67,8 +67,8 @@ def texts(name: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-def test_each_has_a_task() -> None:
-    assert PRESENT and set(PRESENT) <= set(CALLS)
+def test_all_nine_are_there() -> None:
+    assert set(PRESENT) == set(CALLS)
 
 
 def test_they_are_small() -> None:
@@ -152,7 +152,7 @@ def test_pipelines_agree(name: str) -> None:
 
 def answer(name: str, *inputs: Any, **options: Any) -> Any:
     if name not in PRESENT:
-        pytest.skip(f"{name} does not come with the package")
+        pytest.fail(f"{name} does not come with the package")
     return pipeline(CALLS[name][0], f"{OWNER}{name}")(*inputs, **options)
 
 
@@ -206,10 +206,23 @@ def test_ner() -> None:
     ]
 
 
-def test_question_answering() -> None:
-    found = answer("bert-qa", question="Where does Tom live?", context=CONTEXT)
+@pytest.mark.parametrize(
+    ("question", "context", "expected"),
+    [
+        ("When was the university founded?", "The university was founded in 1846 by the king.", "1846"),
+        ("Who founded the university?", "The university was founded in 1846 by King Henry.", "King Henry"),
+        ("Where does Sarah live?", "My name is Sarah and I live in London.", "London"),
+        (
+            "What did the queen give to the poor?",
+            "In winter the queen gave bread and wood to the poor.",
+            "bread and wood",
+        ),
+    ],
+)
+def test_question_answering(question: str, context: str, expected: str) -> None:
+    found = answer("bert-qa", question=question, context=context)
     assert set(found) == {"score", "start", "end", "answer"}
-    assert found["answer"] == "France" == CONTEXT[found["start"] : found["end"]]
+    assert found["answer"] == expected == context[found["start"] : found["end"]]
 
 
 def test_summarization() -> None:
@@ -253,13 +266,11 @@ def test_nothing_is_fetched() -> None:
     assert done.returncode == 0, done.stderr
     *shown, last = done.stdout.splitlines()
     tasks = re.findall(r'^>>> pipe = pipeline\("([a-z-]+)"', "\n".join(shown), re.M)
-    course = (
+    assert list(dict.fromkeys(tasks)) == [
         *("sentiment-analysis", "zero-shot-classification", "text-generation", "fill-mask", "ner"),
         *("question-answering", "summarization", "translation", "feature-extraction"),
-    )
-    answered = {task for name, (task, _, _) in CALLS.items() if name in PRESENT} | {"feature-extraction"}
-    assert list(dict.fromkeys(tasks)) == [task for task in course if task in answered]
-    for said in ("toy checkpoints", "name a model", "POSITIVE", "translation_text", "token_str", "entity_group"):
+    ]
+    for said in ("toy checkpoints", "name a model", "POSITIVE", "generated_text", "translation_text", "summary_text"):
         assert said in done.stdout
     assert float(last.split()[1]) < 30  # of the processor, whoever else uses it
 
@@ -289,8 +300,10 @@ def test_card(name: str) -> None:
 
 @pytest.mark.parametrize("name", PRESENT)
 def test_better_than_trivial_and_than_from_scratch(name: str) -> None:
+    fine_tuned = name in ("bert-sentiment", "bert-nli", "bert-ner", "bert-qa", "bart-tldr")
     results = read(name, "evaluation.json")["results"]
     for result in results:
+        assert ("twin" in result) == fine_tuned
         if result["weakness"]:
             continue
         metric = next(iter(result["model"]))
@@ -300,7 +313,7 @@ def test_better_than_trivial_and_than_from_scratch(name: str) -> None:
     assert not all(result["weakness"] for result in results)
 
 
-@pytest.mark.parametrize(("name", "least"), [("marian-fr-en", 35), ("marian-en-de", 30)])
+@pytest.mark.parametrize(("name", "least"), [("marian-fr-en", 35), ("marian-en-de", 35)])
 def test_translations_are_worth_reading(name: str, least: float) -> None:
     assert read(name, "evaluation.json")["results"][0]["model"]["bleu"] >= least
 

@@ -175,7 +175,7 @@ def test_inspect_reads_headers_only(tmp_path: Path) -> None:
     assert int(done.stdout.split()[-1]) / 1024 < 700  # MiB at the peak, of which PyTorch is the most
 
 
-def test_demo_answers_tasks_and_looks_inside() -> None:
+def test_demo_answers_nine_tasks_and_looks_inside() -> None:
     result = run("demo")
     assert result.exit_code == 0, result.output
     for expected in ("toy checkpoints", "POSITIVE", "cosine", "guitar", "[CLS]", "float64", "Parity", "pooler"):

@@ -6,7 +6,7 @@ from minitransformer.cli.common import clear_errors
 
 
 def demo() -> None:
-    """The course's tasks, answered offline by the toy checkpoints of this package; then a look inside a real one."""
+    """Nine tasks, answered offline by the toy checkpoints of this package; then a look inside a real one."""
     with clear_errors():
         from minitransformer.demo import main
 

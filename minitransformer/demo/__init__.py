@@ -1,4 +1,4 @@
-"""``minitransformer demo``: the course's tasks with checkpoints of this package, then a look inside a real one."""
+"""``minitransformer demo``: the nine tasks with checkpoints of this package, then a look inside a real one."""
 
 from __future__ import annotations
 
