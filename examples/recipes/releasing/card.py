@@ -67,7 +67,7 @@ def metadata(entry: Entry, evaluation: Mapping[str, Any]) -> str:
             task_type=result["task"],
             dataset_type=result["files"][0].partition("/")[0],
             dataset_name=result["data"],
-            dataset_config=", ".join(result["files"]),  # what tells two measurements on one data set apart
+            dataset_config=result["data"],  # what tells two measurements on one data set apart
             metric_type=metric,
             metric_value=value,
         )
