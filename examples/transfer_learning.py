@@ -207,9 +207,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     for row in find(rows, begins=COMMONEST):
         axes.axhline(row["accuracy"], color="grey", linestyle="--", linewidth=1)
         corner = (0.98, row["accuracy"])
-        axes.annotate(
-            f"always the {COMMONEST}", corner, (0, -4), ("axes fraction", "data"), "offset points", ha="right", va="top"
-        )
+        axes.annotate(f"always the {COMMONEST}", corner, (0, 3), ("axes fraction", "data"), "offset points", ha="right")
     sizes = sorted({row["examples"] for row in rows if "examples" in row})
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
