@@ -21,8 +21,8 @@ from minitransformer.pipelines.base import Pipeline
 
 INTRODUCTION = """\
 [bold]The nine tasks of the course, offline[/bold]
-The answers below come from [bold]toy checkpoints[/bold] that this package brings: one or two million parameters
-each, trained on a processor in an hour or so. They show how things work, and are often wrong.
+The answers below come from [bold]toy checkpoints[/bold] that this package brings: one or two million parameters \
+each, trained on a processor in an hour or so. They show how things work, and are often wrong. \
 For real work name a model of the Hub instead, which is fetched once:
 
     pipeline("fill-mask", model="google-bert/bert-base-uncased")
@@ -88,7 +88,7 @@ EXAMPLES = (
         "text-generation",
         "gpt2-stories",
         ("The old man opened the door and",),
-        {"max_new_tokens": 40, "num_return_sequences": 2},
+        {"max_new_tokens": 40, "min_new_tokens": 20, "num_return_sequences": 2},
     ),
     Example("fill-mask", "bert-books", ("She opened the [MASK] and went out.",), {"top_k": 3}),
     Example(
