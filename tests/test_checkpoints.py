@@ -174,7 +174,7 @@ def test_zero_shot() -> None:
 
 def test_text_generation() -> None:
     torch.manual_seed(0)
-    stories = answer("gpt2-stories", "The old man", max_new_tokens=30, num_return_sequences=2)
+    stories = answer("gpt2-stories", "The old man", min_new_tokens=20, max_new_tokens=30, num_return_sequences=2)
     assert [set(story) for story in stories] == [{"generated_text"}] * 2
     for story in stories:
         words = re.findall(r"[A-Za-z']+", story["generated_text"].removeprefix("The old man"))
