@@ -109,12 +109,8 @@ def _read_special_tokens_map(roles: Mapping[str, Any], settings: dict[str, Any],
         if overrides.get(role):
             continue
         if role == LIST_ROLE and isinstance(value, list):
-            tokens = list(settings.get(role) or [])
-            for item in value:
-                token = as_token({**item, "special": True} if isinstance(item, dict) else item, role)
-                if token not in tokens:
-                    tokens.append(token)
-            settings[role] = tokens
+            listed = [as_token({**item, "special": True} if isinstance(item, dict) else item, role) for item in value]
+            settings[role] = list(dict.fromkeys([*(settings.get(role) or []), *listed]))
         else:
             settings[role] = as_token({**value, "special": True}, role) if isinstance(value, dict) else value
 

@@ -46,6 +46,7 @@ class Request:
     split_special: bool
     overflow: bool
     tensors: str | None
+    warns: bool
 
 
 def resolve_lengths(
