@@ -34,6 +34,7 @@ from minitransformer.generation.inputs import (
     settle_lengths,
     source_ids,
     special_tokens,
+    written_vocabulary,
 )
 from minitransformer.generation.outputs import GenerateOutput, Record
 from minitransformer.generation.processors import AllowedTokens, Processor, apply, build_processors
@@ -395,6 +396,7 @@ def _prepare(
     if compat not in (None, "transformers"):
         raise GenerationError(f"compat must be None or 'transformers', not {compat!r}")
     config = resolve(model.generation_config, generation_config, options, use_model_defaults)
+    vocab_size = written_vocabulary(model)
     eos, pad = special_tokens(config, model.device)
 
     # What the model reads, and what it starts to write after.
@@ -404,7 +406,9 @@ def _prepare(
     read: dict[str, Any] = {"attention_mask": attention_mask}
     if model.config.is_encoder_decoder:
         source = ids
-        ids, decoder_attention_mask = decoder_prompt(config, decoder_input_ids, decoder_attention_mask, source)
+        ids, decoder_attention_mask = decoder_prompt(
+            config, decoder_input_ids, decoder_attention_mask, source, vocab_size
+        )
         prompt = ids
         read |= {"input_ids": source, "encoder_outputs": encoder_outputs}
         read |= {"decoder_attention_mask": decoder_attention_mask}
@@ -439,7 +443,7 @@ def _prepare(
             prompt_length=ids.shape[1],
             source_ids=source,
             eos=eos,
-            vocab_size=model.config.vocab_size,
+            vocab_size=vocab_size,
             allowed_tokens=prefix_allowed_tokens_fn,
             extra=_list(logits_processor),
         ),

@@ -106,7 +106,7 @@ class AutoModel:
 
 
 class AutoModelForPreTraining(AutoModel):
-    """Tell replaced words from original ones (ELECTRA); guess words and the order of texts (ALBERT)."""
+    """Tell replaced words from original ones (ELECTRA); guess words and the order of texts (BERT, ALBERT)."""
 
     HEAD = "ForPreTraining"
 

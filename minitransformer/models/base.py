@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from minitransformer.config import ModelConfig
 from minitransformer.errors import ConfigError
-from minitransformer.generation import GenerationConfig, generate
+from minitransformer.generation import GenerationConfig, generate, transition_scores
 from minitransformer.hub import read_json, resolve_file
 from minitransformer.layers import trace
 from minitransformer.weights import (
@@ -257,6 +257,16 @@ class GenerativeModel(PretrainedModel):
     def generate(self, input_ids: Tensor | None = None, **options: Any) -> Any:
         """Continue the prompts ``input_ids``; options and result as in ``minitransformer.generation.generate``."""
         return generate(self, input_ids, **options)
+
+    def compute_transition_scores(
+        self,
+        sequences: Tensor,
+        scores: tuple[Tensor, ...],
+        beam_indices: Tensor | None = None,
+        normalize_logits: bool = False,
+    ) -> Tensor:
+        """The score of every generated token, (rows, new tokens); see ``minitransformer.generation.transition_scores``."""
+        return transition_scores(sequences, scores, beam_indices, normalize_logits=normalize_logits)
 
     def load_generation_config(self, id_or_folder: str | Path, *, revision: str | None, token: str | None) -> None:
         """Read generation_config.json, if there is one."""

@@ -70,6 +70,27 @@ class TextToIds(Vocabulary):
         """Whether a blank goes before the text."""
         return bool(self.options["add_prefix_space"])
 
+    # Languages, of which most tokenizers have no notion ------------------------------------------------------
+
+    languages: ClassVar[tuple[str, ...]] = ()
+    """Codes of the languages between which it must be told: ``src_lang`` and ``tgt_lang``."""
+    src_lang: str
+    """The code of the language that the model reads."""
+
+    def check_language(self, code: Any, name: str) -> None:
+        """Raise a TokenizerError, which lists the languages, unless the code given as ``name`` is one of them."""
+        if code not in self.languages:
+            same = [known for known in self.languages if known[:2] == str(code)[:2]]
+            hint = f" Did you mean {same[0]!r}?" if same else did_you_mean(str(code), self.languages)
+            raise TokenizerError(f"{name} {code!r} is not known.{hint} Known are {', '.join(self.languages)}")
+
+    @contextmanager
+    def reading(self, code: str) -> Iterator[None]:
+        """Set ``src_lang``, and let no other thread set it or encode before the block ends."""
+        with self._lock:
+            self.src_lang = code
+            yield
+
     def use_source_language(self) -> None:
         """Prepare for text that a model reads; the two modes differ in translation models only."""
 
