@@ -124,8 +124,8 @@ def decoder_prompt(
         mask = None if mask is None else F.pad(mask, (1, 0), value=1)
     if int(ids.min()) < 0 or int(ids.max()) >= vocab_size:
         raise GenerationError(
-            f"what the decoder starts with (decoder_start_token_id, decoder_input_ids) reaches from {int(ids.min())} to "
-            f"{int(ids.max())}, but the target's vocabulary is 0 to {vocab_size - 1}"
+            f"what the decoder starts with (decoder_start_token_id, decoder_input_ids) reaches from {int(ids.min())} "
+            f"to {int(ids.max())}, but the target's vocabulary is 0 to {vocab_size - 1}"
         )
     return ids, mask
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minitransformer.config import ModelConfig
 from minitransformer.errors import ConfigError, did_you_mean
 from minitransformer.models.base import Architecture, PretrainedModel, read_config
+
+if TYPE_CHECKING:
+    from minitransformer.models.base import GenerativeModel
 
 ARCHITECTURES = {  # model_type in config.json -> module under minitransformer.models, or name in a module
     "albert": "albert",
@@ -123,13 +126,25 @@ class AutoModelForMaskedLM(AutoModel):
     HEAD = "ForMaskedLM"
 
 
-class AutoModelForCausalLM(AutoModel):
+class GenerativeAutoModel(AutoModel):
+    """Loads a checkpoint as a model that can ``generate``."""
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def from_pretrained(cls, *args: Any, **options: Any) -> GenerativeModel: ...
+
+        @classmethod
+        def from_config(cls, *args: Any, **options: Any) -> GenerativeModel: ...
+
+
+class AutoModelForCausalLM(GenerativeAutoModel):
     """Continue a text."""
 
     HEAD = "ForCausalLM"
 
 
-class AutoModelForSeq2SeqLM(AutoModel):
+class AutoModelForSeq2SeqLM(GenerativeAutoModel):
     """Turn a text into another: translate, summarise."""
 
     HEAD = "ForSeq2SeqLM"

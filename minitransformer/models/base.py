@@ -265,7 +265,7 @@ class GenerativeModel(PretrainedModel):
         beam_indices: Tensor | None = None,
         normalize_logits: bool = False,
     ) -> Tensor:
-        """The score of every generated token, (rows, new tokens); see ``minitransformer.generation.transition_scores``."""
+        """The score of every generated token, (rows, new tokens); as ``generation.transition_scores``."""
         return transition_scores(sequences, scores, beam_indices, normalize_logits=normalize_logits)
 
     def load_generation_config(self, id_or_folder: str | Path, *, revision: str | None, token: str | None) -> None:

@@ -194,8 +194,8 @@ def default_model(task: str, task_class: type[Pipeline], revision: str | None) -
         raise PipelineError(f"there is no default model for {task}: pass model=... (defaults exist for {known})")
     revision = task_class.default_revision if revision is None else revision
     logger.warning(
-        "no model was named, so %s uses %s at revision %s; name both (model=..., revision=...) to be independent of this "
-        "default",
+        "no model was named, so %s uses %s at revision %s; name both (model=..., revision=...) to be independent of "
+        "this default",
         task,
         task_class.default_model,
         revision,

@@ -144,8 +144,8 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         if source <= 0.9 * longest:
             return None
         return (
-            f"max_length is {longest}, and the text has {source} tokens: its translation may be cut off; pass a greater "
-            "one, such as max_length=400"
+            f"max_length is {longest}, and the text has {source} tokens: its translation may be cut off; pass a "
+            "greater one, such as max_length=400"
         )
 
     def merge(self, options: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Twin:
     token_types: int = 0
     """How many token types there are; 0 if the model takes none."""
     labels: tuple[str, ...] = ()
-    """What its loss compares with, where the head does not say: "words", "order" of two texts (or "next"), "replaced" words."""
+    """What its loss compares with, where the head does not say: "words", "order" or "next" of texts, "replaced"."""
     target: bool = False
     """Whether the model without a head needs decoder inputs: it makes none from the source."""
     atol: float = 1e-10
