@@ -48,6 +48,10 @@ class InputError(MinitransformerError, ValueError):
     """Tensors that a model cannot take: of another shape or type than it reads."""
 
 
+class TraceError(MinitransformerError, ValueError):
+    """An edit of a trace that gives or does what would change the model's numbers unseen."""
+
+
 class DataError(MinitransformerError, ValueError):
     """A data file, or a record in it, that cannot be used; names the file and the line."""
 
