@@ -27,6 +27,7 @@ from minitransformer.models.boundary import check_inputs, is_traced
 from minitransformer.models.drawing import draw_weights, drawn_when_built
 from minitransformer.models.resizing import resize
 from minitransformer.weights import (
+    BACKBONE,
     WeightMap,
     export_weights,
     load_weights,
@@ -40,6 +41,8 @@ from minitransformer.weights.sources import Renaming, Tensors
 DTypeArgument = torch.dtype | str | None
 
 NEW_HEAD = "the head is drawn anew"
+LANGUAGE_MODELS = ("ForMaskedLM", "ForCausalLM", "ForSeq2SeqLM", "ForPreTraining")
+"""Tasks whose heads were trained with the backbone, so that a file without one is the wrong file."""
 
 _watched: ContextVar[bool] = ContextVar("inside of a model whose intermediates are read", default=False)
 
@@ -69,7 +72,12 @@ class PretrainedModel(nn.Module):
     FLOAT32: ClassVar[tuple[str, ...]] = ()
     """Parameters (shell patterns) that stay in float32 when the model is loaded in float16: layers that overflow."""
 
+    HEAD: ClassVar[str | None] = None
+    """The task, less "AutoModel", of a model with a head: its rows in the weight map."""
+
     config: ModelConfig
+    backbone: Any
+    """The model below the head, in a model that has one; what the task adds is ``head``."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -330,9 +338,7 @@ class PretrainedModel(nn.Module):
 
     def head_is_for_a_task(self) -> bool:
         """Whether the head scores labels or places, which is for training; not the words of a language model."""
-        words = {self.config.vocab_size, getattr(self.config, "target_vocab_size", None)}
-        head = set(self.own_head_parameters())
-        return bool(head) and not any(words & set(p.shape) for name, p in self.named_parameters() if name in head)
+        return bool(self.own_head_parameters()) and self.HEAD not in LANGUAGE_MODELS
 
     def expected_to_be_missing(self) -> set[str]:
         """Parameters of ``OPTIONAL`` that old files lack."""
@@ -341,19 +347,17 @@ class PretrainedModel(nn.Module):
 
     def head_parameters(self) -> list[str]:
         """Names of the parameters that a task adds: the head's, and those of the backbone's optional parts."""
-        inside = f"{self.WEIGHTS.prefix}."
         names = [name for name, _ in self.named_parameters()]
-        if not any(name.startswith(inside) for name in names):
+        if not any(name.startswith(BACKBONE) for name in names):
             return self.optional_parameters()
-        parts = tuple(f"{inside}{part}." for part in self.OPTIONAL_PARTS)
+        parts = tuple(f"{BACKBONE}{part}." for part in self.OPTIONAL_PARTS)
         return [*self.own_head_parameters(), *(name for name in names if name.startswith(parts))]
 
     def own_head_parameters(self) -> list[str]:
         """Names of the head's parameters, but for those that it shares with the backbone."""
-        inside = f"{self.WEIGHTS.prefix}."
         names = [name for name, _ in self.named_parameters()]
-        has_head = any(name.startswith(inside) for name in names)
-        return [name for name in names if has_head and not name.startswith(inside)]
+        has_head = any(name.startswith(BACKBONE) for name in names)
+        return [name for name in names if has_head and not name.startswith(BACKBONE)]
 
     def optional_parameters(self) -> list[str]:
         """Names of the parameters that this model can go without: none, if it has a head that needs them."""
@@ -394,18 +398,9 @@ class PretrainedModel(nn.Module):
         """How many numbers the model has learnt, shared ones counted once."""
         return sum(p.numel() for p in self.parameters())
 
-    @property
-    def backbone(self) -> Any:
-        """The model below the head, by whatever name the architecture gives it (``self.bert``)."""
-        return getattr(self, self.WEIGHTS.prefix)
-
     def forward_parameters(self) -> set[str]:
-        """Names of the arguments that ``forward`` takes, those it hands to the backbone included."""
-        parameters = inspect.signature(self.forward).parameters.values()
-        names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if any(p.kind is p.VAR_KEYWORD for p in parameters):
-            names |= self.backbone.forward_parameters()
-        return names
+        """Names of the arguments that ``forward`` takes."""
+        return set(inspect.signature(self.forward).parameters)
 
 
 class GenerativeModel(PretrainedModel):

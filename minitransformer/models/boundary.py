@@ -10,7 +10,7 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from minitransformer.errors import InputError
 
@@ -19,22 +19,20 @@ _POSITIONAL: dict[type, tuple[str, ...]] = {}
 
 def is_traced() -> bool:
     """Whether PyTorch is recording the model rather than running it."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
 def positional_names(model: Any) -> tuple[str, ...]:
-    """Names of the arguments that ``forward`` takes by position, those it hands to the backbone included."""
+    """Names of the arguments that ``forward`` takes by position."""
     found = _POSITIONAL.get(type(model))
     if found is None:
         parameters = inspect.signature(model.forward).parameters.values()
-        names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-            names += [name for name in positional_names(model.backbone) if name not in names]
-        found = _POSITIONAL[type(model)] = tuple(names)
+        found = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+        _POSITIONAL[type(model)] = found
     return found
 
 
-def check_inputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+def check_inputs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     """Check the arguments of a call; masks of (batch, query, key) get their axis of heads in ``args`` or ``kwargs``.
 
     Returns:
@@ -64,7 +62,7 @@ def check_inputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         for name in ("token_type_ids", "position_ids"):
             beside = given.get(name)
             if source is not None and isinstance(beside, Tensor) and (not beside.dim() or beside.shape[-1] != source):
-                raise InputError(f"{name} has the shape {tuple(beside.shape)}, but input_ids {tuple(ids.shape)}")
+                raise InputError(f"{name} has the shape {tuple(beside.shape)}, but there are {source} ids")
     if changed:
         kwargs.update({name: mask for name, mask in changed.items() if name in kwargs})
         args = tuple(changed.get(name, value) for name, value in zip(names, args, strict=False)) + args[len(names) :]
