@@ -8,7 +8,7 @@ write instead. What is in no table is a mistake, and the nearest name is named. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +116,10 @@ def take_repository(source: str | Path | Repository, options: dict[str, Any]) ->
     if isinstance(source, Repository):
         return source
     given = {name: options.pop(name) for name in HUB if name in options}
-    old = given.pop("use_auth_token", None)
-    if given.get("token") is None and old is not None:
-        given["token"] = old
-    defaults = {f.name: f.default for f in fields(Repository)}
-    return Repository(source, **{k: defaults[k] if v is None else v for k, v in given.items()})
+    given = {name: value for name, value in given.items() if value is not None}
+    if (old := given.pop("use_auth_token", None)) is not None:
+        given.setdefault("token", old)
+    return Repository(source, **given)
 
 
 def settle(options: dict[str, Any], table: Mapping[str, NoUse], known: Iterable[str], what: str) -> None:

@@ -123,7 +123,7 @@ class FrozenConfigError(ConfigError, FrozenInstanceError):
     """Somebody assigns to a config, which models share and which therefore never changes."""
 
 
-def _refuse_assignment(config: Any, name: str, value: Any = None) -> None:
+def _refuse_assignment(config: ModelConfig, name: str, value: Any = None) -> None:
     known = [*_name_of_key(type(config)), *EVERYWHERE]
     hint = "" if name in known or hasattr(config, name) else did_you_mean(name, known)
     raise FrozenConfigError(
@@ -423,7 +423,7 @@ def _own_names(cls: type[ModelConfig], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hint(cls: type[ModelConfig], name: str) -> str:
-    """`` Did you mean 'n_positions'?``: the key of this architecture that somebody else calls ``name``, or the nearest."""
+    """`` Did you mean 'n_positions'?``: this architecture's key for what others call ``name``, or the nearest one."""
     for own, others in SYNONYMS.items():
         if name in others.split() and own in _fields(cls):
             return f" Did you mean {_keys(_fields(cls)[own])[0]!r}?"

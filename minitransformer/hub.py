@@ -166,7 +166,9 @@ class Repository:
             if not required:
                 return None
             if not folder.is_dir():
-                raise MissingFileError(f"{self.id} has no folder {self.subfolder}. It holds: {contents(folder.parent)}.")
+                raise MissingFileError(
+                    f"{self.id} has no folder {self.subfolder}. It holds: {contents(folder.parent)}."
+                )
             raise MissingFileError(f"the folder {folder} has no {name}. It holds: {contents(folder)}.")
         if isinstance(self.id, Path) or not _is_id(self.id):
             raise MissingFileError(NEITHER.format(self.id) + _hint_of_package(str(self.id)))
@@ -211,7 +213,9 @@ def _check_answer(etag: Any, commit: Any, what: str) -> None:
     """Refuse an answer of a server whose words would become paths outside of the cache."""
     for kind, word in (("ETag", etag), ("commit", commit)):
         if word is not None and not (isinstance(word, str) and len(word) <= 200 and _PLAIN.fullmatch(word)):
-            raise HubError(f"the Hub answers with the {kind} {word!r} for {what}, which is no name: nothing was written")
+            raise HubError(
+                f"the Hub answers with the {kind} {word!r} for {what}, which is no name: nothing was written"
+            )
 
 
 def _check_written(path: Path, repository: Repository, name: str) -> Path:
@@ -338,8 +342,8 @@ def _refuse_without_hub(what: str, error: Exception, repository: Repository) -> 
             "HF_HUB_OFFLINE=1 to take the cache for all there is"
         )
     raise HubError(
-        f"{what} is not in the cache {repository.cache_dir or constants.HF_HUB_CACHE}, and {why}, or give a folder that "
-        f"holds the files.{_hint_of_package(str(repository.id))}"
+        f"{what} is not in the cache {repository.cache_dir or constants.HF_HUB_CACHE}, and {why}, or give a folder "
+        f"that holds the files.{_hint_of_package(str(repository.id))}"
     ) from error
 
 

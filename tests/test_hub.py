@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hub_server
 import pytest
 import tiny_folders
-import hub_server
 from hub_server import FakeHub
 
 import minitransformer

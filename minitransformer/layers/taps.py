@@ -191,7 +191,7 @@ class trace:  # noqa: N801  (used like a function)
         self.is_open = False
         self._stack.close()
 
-    def _watch(self, name: str, hook: _Hook) -> None:
+    def _watch(self, name: str, hook: _Recording | _Editing) -> None:
         tap = self._taps[name]
         handle = tap.register_forward_hook(hook)
         self._stack.callback(handle.remove)
@@ -199,7 +199,7 @@ class trace:  # noqa: N801  (used like a function)
             self._stack.callback(hook.leave, tap)
             for other, earlier in list(tap._forward_hooks.items()):
                 if isinstance(earlier, _Recording):  # of a trace around this one: it records what goes on
-                    tap._forward_hooks.move_to_end(other)  # type: ignore[attr-defined]
+                    tap._forward_hooks[other] = tap._forward_hooks.pop(other)
 
     def _find(self, pattern: str) -> list[str]:
         found = [name for name in self._taps if _matches(name, pattern)]
@@ -275,12 +275,12 @@ class _Editing(_Hook):
             self.without_graph -= self.without_graph > 0
         elif _in_checkpoint():
             self._expect_backward(edited)
-        return edited  # type: ignore[no-any-return]
+        return edited
 
     def _expect_backward(self, edited: Any) -> None:
         if isinstance(edited, Tensor) and edited.requires_grad:
             self.with_graph += 1
-            edited.register_hook(self._backward_came)
+            edited.register_hook(self._backward_came)  # type: ignore[no-untyped-call]
         else:
             self.without_graph += 1
 
@@ -295,12 +295,16 @@ class _Editing(_Hook):
         if not isinstance(edited, Tensor):
             raise TraceError(f"{what} gives {type(edited).__name__}, not a tensor: let it return what shall go on")
         if not _is_unchanged(x, before):
-            raise TraceError(f"{what} changes its argument in place, which others may hold: work on x.clone(), {remedy}")
+            raise TraceError(
+                f"{what} changes its argument in place, which others may hold: work on x.clone(), {remedy}"
+            )
         for kind in ("shape", "dtype", "device"):
             old, new = getattr(x, kind), getattr(edited, kind)
             if old != new:
                 old, new = (tuple(value) if kind == "shape" else value for value in (old, new))
-                raise TraceError(f"{what} gives a tensor of {kind} {new} for one of {kind} {old}: keep the {kind}, {remedy}")
+                raise TraceError(
+                    f"{what} gives a tensor of {kind} {new} for one of {kind} {old}: keep the {kind}, {remedy}"
+                )
 
     def leave(self, tap: Tap) -> None:
         """After the block: stay watchful, if backward is yet to compute edited passes again."""

@@ -91,8 +91,8 @@ def model_type_of(raw: Mapping[str, Any], where: str) -> str:
     guess = next((known for known in sorted(ARCHITECTURES, key=len, reverse=True) if known in name), None)
     if guess is None:
         raise ConfigError(
-            f"config.json of {where} has no model_type, and its name says none. Write it there, or load it by the class, "
-            "which knows: BertForMaskedLM.from_pretrained(...) from minitransformer.models.bert. "
+            f"config.json of {where} has no model_type, and its name says none. Write it there, or load it by the "
+            "class, which knows: BertForMaskedLM.from_pretrained(...) from minitransformer.models.bert. "
             f"Known: {', '.join(sorted(ARCHITECTURES))}."
         )
     warn_caller(f"config.json of {where} has no model_type; by its name it is {guess!r}")

@@ -36,7 +36,7 @@ from minitransformer.weights import (
     without_memory,
 )
 from minitransformer.weights.misfits import MisfitError
-from minitransformer.weights.sources import Renaming, Tensors
+from minitransformer.weights.sources import Renaming, Source, Tensors
 
 DTypeArgument = torch.dtype | str | None
 
@@ -207,7 +207,8 @@ class PretrainedModel(nn.Module):
         config = config.override(options)
         settle(options, READING_MODELS, [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)], f"{cls.__name__}.from_pretrained")
 
-        source = Tensors(tensors) if tensors is not None else open_checkpoint(repository, **files)
+        assert repository is not None or tensors is not None  # checked above
+        source: Source = Tensors(tensors) if repository is None or tensors else open_checkpoint(repository, **files)
         with without_memory():  # no memory and no random numbers for weights that the file will bring
             model = cls(config, **init)
         starts_anew = new_head or allow_missing_head or (allow_missing_head is None and model.head_is_for_a_task())
@@ -218,7 +219,7 @@ class PretrainedModel(nn.Module):
                 names.applied_to(source),
                 cls.WEIGHTS,
                 dtype=dtype,
-                device=device,
+                device=torch.device(device),
                 allow_missing=allowed,
                 leave_out=dict.fromkeys(model.own_head_parameters(), NEW_HEAD) if new_head else None,
                 keep_float32=cls.FLOAT32 if dtype == torch.float16 else (),
@@ -228,8 +229,8 @@ class PretrainedModel(nn.Module):
         except MisfitError as error:
             if strange := strange_classes(cls, config):
                 raise CheckpointError(
-                    f"config.json of {source.where} is for {strange}, which is no class of this library, and the weights "
-                    f"are not those of {cls.__name__} ({error.count}): it can be read by the code that wrote it"
+                    f"config.json of {source.where} is for {strange}, which is no class of this library, and the "
+                    f"weights are not those of {cls.__name__} ({error.count}): it can be read by the code that wrote it"
                 ) from error
             raise
         if strange := strange_classes(cls, config):
@@ -244,8 +245,8 @@ class PretrainedModel(nn.Module):
         drawn = [name for name in report.missing if name not in model.expected_to_be_missing()]
         if drawn and ((has_head and allow_missing_head is None and not new_head) or report.misshaped):
             warn_caller(
-                f"{len(drawn)} weights of {cls.__name__} are not in {source.where}, or not in this shape, and start from "
-                f"random numbers: {', '.join(drawn)}. Train them before you trust an answer "
+                f"{len(drawn)} weights of {cls.__name__} are not in {source.where}, or not in this shape, and start "
+                f"from random numbers: {', '.join(drawn)}. Train them before you trust an answer "
                 "(allow_missing_head=True says that you know, False makes it an error)"
             )
         for buffer_owner in model.modules():  # fixed tables that are not in the file
@@ -481,7 +482,9 @@ def one_device(device_map: Any) -> torch.device | str | int:
     if isinstance(device_map, Mapping):
         several = list(dict.fromkeys(device_map.values()))
         if len(several) != 1:
-            raise ArgumentError(f"device_map={device_map!r} names {len(several)} devices, but a model is on one: device=")
+            raise ArgumentError(
+                f"device_map={device_map!r} names {len(several)} devices, but a model is on one: device="
+            )
         (device_map,) = several
     if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
         return torch.accelerator.current_accelerator(check_available=True) or "cpu"
@@ -513,7 +516,9 @@ def init_arguments(cls: type[PretrainedModel]) -> list[str]:
 def strange_classes(cls: type[PretrainedModel], config: ModelConfig) -> str:
     """The classes that config.json names, if this family has none of that kind, in transformers or here."""
     stem = re.escape(type(config).__name__.removesuffix("Config"))
-    usual = re.compile(rf"(TF|Flax)?(OpenAI)?{stem}(PreTrained|Encoder|LMHead|DoubleHeads|MT|WithLMHead)?(Model|For\w+)")
+    usual = re.compile(
+        rf"(TF|Flax)?(OpenAI)?{stem}(PreTrained|Encoder|LMHead|DoubleHeads|MT|WithLMHead)?(Model|For\w+)"
+    )
     ours = {parent.__name__ for parent in cls.__mro__}
     strange = [name for name in config.architectures if not (usual.fullmatch(name) or name in ours)]
     return ", ".join(strange) if len(strange) == len(config.architectures) else ""

@@ -1,7 +1,7 @@
 """What a model takes: ids, masks and positions whose shapes belong together, checked before ``forward`` runs.
 
 A mask that is too short or too long broadcasts, or hides other tokens than was meant, and no number says so. The check
-is here, at the model's boundary, so that no ``forward`` branches on it; it is left out while PyTorch traces or compiles.
+is here, at the model's boundary, so that no ``forward`` branches on it; it is left out while PyTorch records the model.
 """
 
 from __future__ import annotations
@@ -124,6 +124,8 @@ def _check_mask(
         )
     if mask.dtype != torch.bool:
         if not bool(((mask == 0) | (mask == 1)).all()):
-            raise InputError(f"{name} of {mask.dim()} axes holds other numbers than 0 and 1: 1 where a query may attend")
+            raise InputError(
+                f"{name} of {mask.dim()} axes holds other numbers than 0 and 1: 1 where a query may attend"
+            )
         mask = mask != 0
     changed[name] = mask[:, None] if mask.dim() == 3 else mask

@@ -67,7 +67,7 @@ def draw_weights(model: nn.Module, std: Callable[[str], float], only: set[str] |
                 without_memory.add(name)
         if _draws_itself(module):
             with _kept(module, [name for name in names if name not in wanted]):
-                module.reset_parameters()  # type: ignore[operator]
+                module.reset_parameters()
             continue
         is_table = isinstance(module, nn.Linear | nn.Embedding)
         is_ours = type(module).__module__.startswith("minitransformer.")

@@ -63,8 +63,8 @@ def check_vocabularies(model: PretrainedModel, tokenizer: Tokenizer) -> None:
     size = getattr(getattr(model, "config", None), "vocab_size", None)
     if size is not None and hasattr(tokenizer, "__len__") and len(tokenizer) > size:
         warn_caller(
-            f"the tokenizer has {len(tokenizer)} tokens, the model only {size}: a text with one of the others cannot be "
-            "answered. model.resize_token_embeddings(len(tokenizer)) gives them vectors, which must then be trained"
+            f"the tokenizer has {len(tokenizer)} tokens, the model only {size}: a text with one of the others cannot "
+            "be answered. model.resize_token_embeddings(len(tokenizer)) gives them vectors, which must then be trained"
         )
 
 

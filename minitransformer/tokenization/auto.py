@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minitransformer.errors import MissingFileError, TokenizerError, did_you_mean
 from minitransformer.arguments import READING_TOKENIZERS, settle, take_repository
+from minitransformer.errors import MissingFileError, TokenizerError, did_you_mean
 from minitransformer.hub import Repository
 from minitransformer.tokenization.albert import AlbertTokenizer
 from minitransformer.tokenization.base import Tokenizer

@@ -56,8 +56,8 @@ class Misfits:
         """
         missing = {name: f"{shape}" for name, shape in self.missing.items()}
         unexpected = {name: f"{shape}" for name, shape in self.unexpected.items()}
-        misshaped = {name: f"is {found}, should be {wanted}" for name, (found, wanted) in self.misshaped.items()}
-        if not (missing or unexpected or misshaped):
+        shapes = {name: f"is {found}, should be {wanted}" for name, (found, wanted) in self.misshaped.items()}
+        if not (missing or unexpected or shapes):
             return
         if self.prefix:
             raise self._error(
@@ -70,13 +70,17 @@ class Misfits:
         parts = [f"the weights in {self.where} do not fit the model."]
         parts += _section("missing", missing, near=unexpected)
         parts += _section("unexpected", unexpected, near=missing)
-        parts += _section("of another shape than the config asks for", misshaped, near={})
+        parts += _section("of another shape than the config asks for", shapes, near={})
         raise self._error(parts + self._remedy())
 
     def _error(self, lines: list[str]) -> MisfitError:
         error = MisfitError("\n".join(lines))
-        kinds = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.misshaped}
-        error.count = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items() if names)
+        counts = {
+            "missing": len(self.missing),
+            "unexpected": len(self.unexpected),
+            "of another shape": len(self.misshaped),
+        }
+        error.count = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         return error
 
     def _transposed(self) -> list[str]:
@@ -84,7 +88,11 @@ class Misfits:
 
     def _remedy(self) -> list[str]:
         transposed = self._transposed()
-        if transposed and not self.missing and len(transposed) == sum(len(found) > 1 for found, _ in self.misshaped.values()):
+        if (
+            transposed
+            and not self.missing
+            and len(transposed) == sum(len(pair[0]) > 1 for pair in self.misshaped.values())
+        ):
             return [
                 f"These are the transposes of what this architecture's files hold ({transposed[0]} and others): a port "
                 "that stores weights as (out, in) where they are (in, out), or the other way round. Square ones, whose "

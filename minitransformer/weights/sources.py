@@ -40,7 +40,9 @@ class Tensors:
             raise CheckpointError(f"{where} must be a dictionary of tensors, not {type(tensors).__name__}")
         for name, tensor in tensors.items():
             if not isinstance(name, str) or not isinstance(tensor, Tensor):
-                raise CheckpointError(f"{where} holds {name!r}, of type {type(tensor).__name__}: names and tensors only")
+                raise CheckpointError(
+                    f"{where} holds {name!r}, of type {type(tensor).__name__}: names and tensors only"
+                )
         self._tensors = tensors
 
     def names(self) -> list[str]:

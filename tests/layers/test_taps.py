@@ -163,7 +163,12 @@ def test_edits_of_one_tap_act_in_the_order_in_which_they_are_given(stack, x):
     def add(number):
         return lambda x: 10 * x + number
 
-    edits = {"blocks.0.*": lambda x, name: x, "blocks.0.output": lambda x: 0 * x, "*.output": add(1), "blocks.?.output": add(2)}
+    edits = {
+        "blocks.0.*": lambda x, name: x,
+        "blocks.0.output": lambda x: 0 * x,
+        "*.output": add(1),
+        "blocks.?.output": add(2),
+    }
     with trace(stack, "blocks.0.output") as outer, trace(stack, "blocks.0.output", edit=edits) as t:
         stack(x)
     assert t["blocks.0.output"].eq(12).all()
