@@ -354,6 +354,14 @@ class ModelConfig(metaclass=ConfigType):
         """A copy for a vocabulary of another size; where there are two, the source's."""
         return self.replace(vocab_size=vocab_size)
 
+    def resized_target(self, vocab_size: int) -> Self:
+        """A copy whose target's vocabulary has another size.
+
+        Raises:
+            ConfigError: there is no vocabulary of the target's own.
+        """
+        raise ConfigError(f"{self.model_type} has one vocabulary: resize_token_embeddings changes it")
+
     def check(self) -> None:
         """Raise a ConfigError if the fields contradict each other; architectures may add checks."""
         for name in ("vocab_size", "hidden_size", "num_layers", "num_heads"):

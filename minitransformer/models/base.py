@@ -133,6 +133,11 @@ class PretrainedModel(nn.Module):
         return bool(getattr(self.config, name)) and not _watched.get()
 
     @classmethod
+    def config_for(cls, config: Any, source: Source) -> Any:
+        """The config, with what only the shapes in a file can say; an architecture may override it."""
+        return config
+
+    @classmethod
     def from_config(cls, config: ModelConfig) -> Self:
         """A new model with random weights, drawn as for pretraining (normal, ``config.initializer_range``).
 
@@ -209,6 +214,8 @@ class PretrainedModel(nn.Module):
 
         assert repository is not None or tensors is not None  # checked above
         source: Source = Tensors(tensors) if repository is None or tensors else open_checkpoint(repository, **files)
+        source = names.applied_to(source)
+        config = cls.config_for(config, source)
         with without_memory():  # no memory and no random numbers for weights that the file will bring
             model = cls(config, **init)
         starts_anew = new_head or allow_missing_head or (allow_missing_head is None and model.head_is_for_a_task())
@@ -216,7 +223,7 @@ class PretrainedModel(nn.Module):
         try:
             report = load_weights(
                 model,
-                names.applied_to(source),
+                source,
                 cls.WEIGHTS,
                 dtype=dtype,
                 device=torch.device(device),
@@ -323,6 +330,18 @@ class PretrainedModel(nn.Module):
         """
         size = self.config.vocab_size if new_num_tokens is None else new_num_tokens
         return self._resize(self.config.resized, size, pad_to_multiple_of, mean_resizing)
+
+    def resize_decoder_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Module:
+        """As ``resize_token_embeddings``, for the target's vocabulary where it has its own (Marian, FSMT).
+
+        Raises:
+            ConfigError: there is one vocabulary.
+        """
+        now = getattr(self.config, "target_vocab_size", self.config.vocab_size)
+        size = now if new_num_tokens is None else new_num_tokens
+        return self._resize(self.config.resized_target, size, pad_to_multiple_of, mean_resizing)
 
     def _resize(self, resized: Callable[[int], ModelConfig], size: Any, multiple: Any, mean: bool) -> nn.Module:
         for name, number in (("new_num_tokens", size), ("pad_to_multiple_of", 1 if multiple is None else multiple)):
