@@ -129,8 +129,7 @@ def pipeline(
         from minitransformer.tokenization import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(Repository(tokenizer, revision, token))
-    check_vocabularies(loaded, tokenizer)
-    return task_class(
+    pipe = task_class(
         loaded,
         tokenizer,
         task=name_with_languages(task, loaded),
@@ -140,6 +139,8 @@ def pipeline(
         compat=compat,
         **options,
     )
+    check_vocabularies(loaded, tokenizer)
+    return pipe
 
 
 def find_class(task: str) -> type[Pipeline]:
