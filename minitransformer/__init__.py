@@ -17,14 +17,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from minitransformer.errors import (
+        ArgumentError,
         CheckpointError,
         ConfigError,
         GenerationError,
         HubError,
+        InputError,
         MinitransformerError,
         MissingFileError,
         PipelineError,
         TokenizerError,
+        TraceError,
     )
     from minitransformer.generation import GenerationConfig, generate
     from minitransformer.layers.cache import DecoderCache
@@ -48,14 +51,17 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "minitransformer.errors": (
+        "ArgumentError",
         "CheckpointError",
         "ConfigError",
         "GenerationError",
         "HubError",
+        "InputError",
         "MinitransformerError",
         "MissingFileError",
         "PipelineError",
         "TokenizerError",
+        "TraceError",
     ),
     "minitransformer.generation": ("GenerationConfig", "generate"),
     "minitransformer.layers.cache": ("DecoderCache",),
@@ -80,6 +86,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ArgumentError",
     "AutoConfig",
     "AutoModel",
     "AutoModelForCausalLM",
@@ -98,10 +105,12 @@ __all__ = [
     "GenerationConfig",
     "GenerationError",
     "HubError",
+    "InputError",
     "MinitransformerError",
     "MissingFileError",
     "PipelineError",
     "TokenizerError",
+    "TraceError",
     "__version__",
     "fast_linear",
     "generate",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from minitransformer.arguments import HUB, READING_MODELS, WRITING, as_bytes, settle, take_repository
+from minitransformer.arguments import HUB, READING_MODELS, WRITING, as_bytes, settle, take, take_repository
 from minitransformer.config import ModelConfig, config_names
 from minitransformer.errors import ArgumentError, CheckpointError, ConfigError, warn_caller
 from minitransformer.generation import GenerationConfig, generate
@@ -209,8 +209,9 @@ class PretrainedModel(nn.Module):
         files = {name: options.pop(name, None) for name in ("use_safetensors", "variant")}
         names = Renaming(strip_prefix, options.pop("key_mapping", None) or {})
         dtype = as_dtype(dtype, config)
+        habits = take(options, READING_MODELS)
         config = config.override(options)
-        settle(options, READING_MODELS, [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)], f"{cls.__name__}.from_pretrained")
+        settle({**habits, **options}, READING_MODELS, [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)], f"{cls.__name__}.from_pretrained")
 
         assert repository is not None or tensors is not None  # checked above
         source: Source = Tensors(tensors) if repository is None or tensors else open_checkpoint(repository, **files)
