@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_NAME = 200
+"""Of what may be a slip of the pen; to look for neighbours of anything longer takes time."""
+
 
 class MinitransformerError(Exception):
     """Base of all errors that the library raises on purpose."""
@@ -50,7 +53,13 @@ class PipelineError(MinitransformerError, ValueError):
     """Input or options that a pipeline cannot answer."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+class UnknownOptionError(PipelineError, GenerationError, TypeError):
+    """An option that a pipeline, an evaluation or ``generate`` does not have; names the nearest one."""
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` for the nearest known name, or an empty string when none is near."""
+    if not isinstance(name, str) or len(name) > LONGEST_NAME:
+        return ""
     nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""

@@ -19,6 +19,7 @@ from minitransformer.errors import ConfigError
 from minitransformer.generation import GenerationConfig, generate
 from minitransformer.hub import read_json, resolve_file
 from minitransformer.layers import trace
+from minitransformer.options import shown
 from minitransformer.weights import (
     WeightMap,
     export_weights,
@@ -304,18 +305,28 @@ def read_config(id_or_folder: str | Path, *, revision: str | None = None, token:
     return read_json(path)
 
 
+DTYPES = {
+    "float64": torch.float64,
+    "double": torch.float64,
+    "float32": torch.float32,
+    "float": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "half": torch.float16,
+}
+"""What a model can compute in, by name."""
+
+
 def as_dtype(dtype: DTypeArgument, config: ModelConfig) -> torch.dtype:
     """The torch type that is meant by a type, a name, or "auto" (what config.json says).
 
     Raises:
         ConfigError: no floating-point type has that name.
     """
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    name = (config.torch_dtype if dtype == "auto" else dtype) or "float32"
-    found = getattr(torch, name.removeprefix("torch."), None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ConfigError(f"dtype {name!r} is not a floating-point type such as float32, bfloat16 or float16")
+    name = (config.torch_dtype if isinstance(dtype, str) and dtype == "auto" else dtype) or "float32"
+    found = DTYPES.get(name.removeprefix("torch.")) if isinstance(name, str) else name
+    if not isinstance(found, torch.dtype) or found not in DTYPES.values():
+        raise ConfigError(f"dtype {shown(name)} is not a floating-point type such as float32, bfloat16 or float16")
     return found
 
 

@@ -20,12 +20,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
 from minitransformer.errors import PipelineError
 from minitransformer.layers import fast_linear
+from minitransformer.options import read_value
 from minitransformer.pipelines.batching import (
     ACCELERATED,
     AUTO_PADDING,
@@ -93,8 +94,7 @@ class Pipeline(Options):
         compat: str | None = None,
         **options: Any,
     ) -> None:
-        if compat not in (None, "transformers"):
-            raise PipelineError(f"compat must be None or 'transformers', not {compat!r}")
+        read_value("compat", compat, Literal["transformers"] | None, PipelineError)
         self.task = task or self.default_task
         self.tokenizer = tokenizer
         self.compat = compat
