@@ -1,7 +1,7 @@
-"""Standard input and output: whatever they can hold, and whoever reads them.
+r"""Standard input and output: whatever they can hold, and whoever reads them.
 
 An output that is not UTF-8 (a pipe on Windows, an old terminal) has no place for most letters: they are written as JSON
-writes them, ``\\u2014``, so that every answer comes and every line of JSON stays one. What steers a terminal, and may
+writes them, ``\u2014``, so that every answer comes and every line of JSON stays one. What steers a terminal, and may
 come from any file, is written so too, but for the colours that are ours.
 """
 
@@ -69,7 +69,7 @@ def said(error: OSError) -> str:
 
 
 def harmless(text: str) -> str:
-    """Text without anything that steers a terminal: ``\\x1b`` in the place of an escape character."""
+    r"""Text without anything that steers a terminal: ``\u001b`` in the place of an escape character."""
     return STEERING.sub(lambda found: _escaped(found[0]), text)
 
 
