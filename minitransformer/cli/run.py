@@ -9,18 +9,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 
-<<<<<<< HEAD
 from minitransformer.cli.common import check_dtype, clear_errors, progress, read_options, split_options
 from minitransformer.cli.streams import harmless
-from minitransformer.errors import PipelineError
-=======
-from minitransformer.cli.common import clear_errors, progress, read_options
-from minitransformer.errors import SavingError
->>>>>>> files
+from minitransformer.errors import PipelineError, SavingError
 from minitransformer.files import open_whole
 
 LONGEST_LINE = 2**24
@@ -118,16 +113,11 @@ def _writing(path: Path | None) -> Iterator[Any]:
     if path is None:
         yield sys.stdout
         return
-<<<<<<< HEAD
-    with open_whole(path) as file:
-        yield file
-=======
     try:
         with open_whole(path) as file:
             yield file
     except SavingError as error:
         raise typer.BadParameter(f"cannot write {path}: {error}", param_hint="--output") from error
->>>>>>> files
 
 
 def _read_json(line: str, number: int) -> Any:
