@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,10 +24,13 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from minitransformer.errors import TrainingError
 from minitransformer.files import together, write_whole
+from minitransformer.options import shown
 from minitransformer.training.distributed import rank, wait_for_all
 from minitransformer.training.tensor_files import read_tensors, write_tensors
 
 STATE = "state.json"
+OURS = re.compile(r"step-[0-9]{1,18}")
+"""Names of checkpoints; whatever else lies beside them is somebody else's."""
 PART = ".part"  # ends the name of a folder that is not finished, or no longer whole
 
 
@@ -61,14 +65,15 @@ class Checkpoints:
     def clean(self) -> None:
         """Remove what an earlier process left unfinished."""
         if rank() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for part in self.folder.glob(f"*{PART}"):
-                shutil.rmtree(part)
+            with writing(self.folder, 0):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                for part in self.folder.glob(f"step-*{PART}"):
+                    shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
         wait_for_all()
 
     def finished(self) -> list[Path]:
         """All checkpoints, oldest first."""
-        found = [path.parent for path in self.folder.glob(f"step-*[0-9]/{STATE}")]
+        found = [path.parent for path in self.folder.glob(f"step-*/{STATE}") if OURS.fullmatch(path.parent.name)]
         return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
     def latest(self) -> Path | None:
@@ -126,8 +131,10 @@ def read_state(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainingError(f"{path / STATE} is damaged ({error}); remove {path} to use an earlier one") from error
+    if not isinstance(state, dict):
+        raise TrainingError(f"{path / STATE} is damaged (it is no object); remove {path} to use an earlier one")
     return state
 
 
@@ -150,7 +157,7 @@ def _differences(theirs: Any, ours: Any, name: str = "") -> Iterator[str]:
         for key in dict.fromkeys([*theirs, *ours]):
             yield from _differences(theirs.get(key), ours.get(key), f"{name}.{key}".lstrip("."))
     elif theirs != ours:
-        yield f"{name} was {theirs!r} and is {ours!r} now"
+        yield f"{name} was {shown(theirs)} and is {shown(ours)} now"
 
 
 def load(path: Path, tensors: dict[str, Tensor]) -> None:
