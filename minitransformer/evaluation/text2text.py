@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from minitransformer.data import Record
-from minitransformer.errors import DataError
+from minitransformer.errors import DataError, PipelineError
 from minitransformer.evaluation import baselines
 from minitransformer.evaluation.base import Answerer, Evaluation, Records, Scores, library, percent
 
@@ -47,10 +47,10 @@ class Translation(Text2Text):
     """{"source", "target" or "references"}, by sacrebleu (Post 2018, https://arxiv.org/abs/1804.08771).
 
     Options:
-        tokenize: how BLEU splits words ("13a"; "zh", "ja-mecab" and others as sacrebleu knows them).
+        tokenize: how BLEU splits words ("13a"; others as sacrebleu knows them, but for those that it fetches).
     """
 
-    tokenize: str = "13a"
+    tokenize: Literal["13a", "intl", "zh", "char", "none", "ja-mecab", "ko-mecab"] = "13a"
 
     task = "translation"
 
@@ -65,7 +65,11 @@ class Translation(Text2Text):
         # the first references of all records, the second ones, ...; None where a record has no more of them
         columns = [[r[i] if i < len(r) else None for r in references] for i in range(max(map(len, references)))]
         scores: Scores = {}
-        for name, metric in (("bleu", sacrebleu.BLEU(tokenize=self.tokenize)), ("chrf", sacrebleu.CHRF())):
+        try:
+            bleu = sacrebleu.BLEU(tokenize=self.tokenize)
+        except (ImportError, RuntimeError, ValueError) as error:
+            raise PipelineError(f"tokenize={self.tokenize!r} cannot be used by sacrebleu here: {error}") from error
+        for name, metric in (("bleu", bleu), ("chrf", sacrebleu.CHRF())):
             scores[name] = float(metric.corpus_score(list(predictions), columns).score)
             scores[f"{name}_signature"] = str(metric.get_signature())
         return scores

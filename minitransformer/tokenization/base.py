@@ -26,7 +26,7 @@ from tokenizers import AddedToken, models, pre_tokenizers
 from minitransformer.arguments import WRITING, settle
 from minitransformer.errors import TokenizerError
 from minitransformer.tokenization.ids_to_text import IdsToText
-from minitransformer.tokenization.saving import copy_file, save_tokenizer
+from minitransformer.tokenization.saving import copy_file, save_backend_files, save_tokenizer
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES, Token, as_token
 from minitransformer.tokenization.strategies import NO_LIMIT, Request
 from minitransformer.tokenization.text_to_ids import TextToIds
@@ -172,7 +172,7 @@ class Tokenizer(TextToIds, IdsToText):
             return [copy_file(path, folder / name) for name, path in self.files.items()]
         if not self.vocabulary_files or isinstance(self.backend.model, models.Unigram):
             return []  # a SentencePiece file cannot be made from tokenizer.json
-        return [str(path) for path in self.backend.model.save(str(folder))]
+        return save_backend_files(self, folder)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
