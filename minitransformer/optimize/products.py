@@ -43,6 +43,13 @@ class Product(Protocol):
         """``residual`` (..., out_features) and the product, in one tensor."""
 
 
+class ActivatedProduct(Product, Protocol):
+    """A product that applies an activation before it writes its result, if it has one."""
+
+    def linear_part(self, x: Tensor) -> Tensor:
+        """The product before the activation."""
+
+
 class PackedProduct:
     """A product whose weight oneDNN has laid out in the order in which it reads; float32 or bfloat16.
 
@@ -60,6 +67,10 @@ class PackedProduct:
 
     def __call__(self, x: Tensor) -> Tensor:
         result: Tensor = self.linear.default(x, self.weight, self.bias, self.post_op, [], self.algorithm)
+        return result
+
+    def linear_part(self, x: Tensor) -> Tensor:
+        result: Tensor = self.linear.default(x, self.weight, self.bias, "none", [], "")
         return result
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:

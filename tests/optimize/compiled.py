@@ -43,7 +43,7 @@ def distances(model: torch.nn.Module, fast: torch.nn.Module) -> dict[str, float]
         each(IDS[:, :3], past_key_values=cache)
         step = each(IDS[:, 3:4], past_key_values=cache).logits
         with trace(each, name, edit=edit) as t:
-            edited = each.transformer(IDS[:, 4:], past_key_values=cache).last_hidden_state
+            edited = each.backbone(IDS[:, 4:], past_key_values=cache).last_hidden_state
         found.append({"step": step, "edited": edited, "pattern": t[name]})
     readable, quick = found
     return {key: float((quick[key].to(x.dtype) - x).norm() / x.norm()) for key, x in readable.items()}
