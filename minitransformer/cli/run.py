@@ -16,6 +16,7 @@ import typer
 from minitransformer.cli.common import clear_errors, progress, read_options
 from minitransformer.errors import SavingError
 from minitransformer.files import open_whole
+from minitransformer.jsons import JSONError, parse_json
 
 SHARE = 32
 """Inputs that a process is dealt at a time, where no batch size says how many."""
@@ -121,8 +122,8 @@ def _writing(path: Path | None) -> Iterator[Any]:
 
 def _read_json(line: str, number: int) -> Any:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
+        return parse_json(line)
+    except JSONError as error:
         raise typer.BadParameter(f"input {number} is not JSON: {error}", param_hint="--json") from error
 
 
