@@ -30,6 +30,10 @@ class HubError(CheckpointError, OSError):
     """The Hub could not be reached, or refused."""
 
 
+class SavingError(MinitransformerError, OSError):
+    """A file that cannot be written: no room, no permission, no such folder. What was there before is as it was."""
+
+
 class TokenizerError(MinitransformerError, ValueError):
     """Tokenizer files or tokenizer input that cannot be used."""
 

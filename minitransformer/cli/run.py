@@ -9,11 +9,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from minitransformer.cli.common import clear_errors, progress, read_options
+from minitransformer.errors import SavingError
+from minitransformer.files import open_whole
+from minitransformer.jsons import JSONError, parse_json
 
 SHARE = 32
 """Inputs that a process is dealt at a time, where no batch size says how many."""
@@ -105,26 +108,22 @@ def to_json(result: Any) -> str:
 
 
 @contextmanager
-def _writing(path: Path | None) -> Iterator[IO[str]]:
+def _writing(path: Path | None) -> Iterator[Any]:
     """Standard output, or a file that takes its name when it is whole."""
     if path is None:
         yield sys.stdout
         return
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("w", encoding="utf-8") as file:
+        with open_whole(path) as file:
             yield file
-        os.replace(part, path)
-    except OSError as error:
+    except SavingError as error:
         raise typer.BadParameter(f"cannot write {path}: {error}", param_hint="--output") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _read_json(line: str, number: int) -> Any:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
+        return parse_json(line)
+    except JSONError as error:
         raise typer.BadParameter(f"input {number} is not JSON: {error}", param_hint="--json") from error
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing_extensions import Self
 
 from minitransformer.config import ModelConfig
 from minitransformer.errors import ConfigError
+from minitransformer.files import together, write_whole
 from minitransformer.generation import GenerationConfig, generate
 from minitransformer.hub import read_json, resolve_file
 from minitransformer.layers import trace
@@ -164,11 +164,11 @@ class PretrainedModel(nn.Module):
             max_shard_size: bytes; more weights than this are split into several files.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(export_weights(self, self.WEIGHTS), folder, max_shard_size=max_shard_size)
         dtype = str(self.dtype).removeprefix("torch.")
         config = self.config.replace(architectures=(type(self).__name__,), torch_dtype=dtype)
-        write_json(folder / "config.json", config.to_hf())
+        with together(folder):
+            save_checkpoint(export_weights(self, self.WEIGHTS), folder, max_shard_size=max_shard_size)
+            write_json(folder / "config.json", config.to_hf())
 
     def load_generation_config(self, id_or_folder: str | Path, *, revision: str | None, token: str | None) -> None:
         """Nothing to load: only ``GenerativeModel`` generates."""
@@ -266,8 +266,9 @@ class GenerativeModel(PretrainedModel):
 
     def save_pretrained(self, folder: str | Path, *, max_shard_size: int | None = None) -> None:
         """Write config.json, generation_config.json and the weights, in a form that transformers opens too."""
-        super().save_pretrained(folder, max_shard_size=max_shard_size)
-        write_json(Path(folder) / "generation_config.json", self.generation_config.to_hf())
+        with together(folder):
+            super().save_pretrained(folder, max_shard_size=max_shard_size)
+            write_json(Path(folder) / "generation_config.json", self.generation_config.to_hf())
 
 
 def single_stack(name: str) -> dict[str, tuple[str, ...]]:
@@ -316,6 +317,4 @@ def as_dtype(dtype: DTypeArgument, config: ModelConfig) -> torch.dtype:
 
 def write_json(path: Path, contents: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(contents, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(contents, indent=2, ensure_ascii=False, sort_keys=True) + "\n")

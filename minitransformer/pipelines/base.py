@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from minitransformer.errors import PipelineError
+from minitransformer.files import together
 from minitransformer.layers import fast_linear
 from minitransformer.pipelines.batching import (
     ACCELERATED,
@@ -271,8 +272,9 @@ class Pipeline(Options):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer into a folder, from which `pipeline` and transformers can load them."""
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with together(folder):
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
     def _checked(self, chunks: list[Chunk]) -> list[Chunk]:
         """The chunks, if they have tokens, and the model positions for all of them."""
