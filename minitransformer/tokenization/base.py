@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -143,8 +144,8 @@ class Tokenizer(TextToIds, IdsToText):
         limit = given.get("model_max_length", self.options["model_max_length"])
         if limit is None:
             return NO_LIMIT
-        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit <= 0:
-            raise TokenizerError(f"model_max_length must be a positive number, not {limit!r}")
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 < limit < inf:
+            raise TokenizerError(f"model_max_length must be a positive number, not {limit!r:.60}")
         return int(limit)
 
     def _set_prefix_space(self, wanted: bool) -> None:

@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from minitransformer.errors import TrainingError
 from minitransformer.files import together, write_whole
+from minitransformer.jsons import JSONError, parse_json
 from minitransformer.training.distributed import rank, wait_for_all
 from minitransformer.training.tensor_files import read_tensors, write_tensors
 
@@ -125,8 +126,8 @@ def read_state(path: Path) -> dict[str, Any]:
         TrainingError: it is damaged.
     """
     try:
-        state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        state: dict[str, Any] = parse_json((path / STATE).read_bytes())
+    except (OSError, JSONError) as error:
         raise TrainingError(f"{path / STATE} is damaged ({error}); remove {path} to use an earlier one") from error
     return state
 
