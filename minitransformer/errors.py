@@ -50,6 +50,10 @@ class PipelineError(MinitransformerError, ValueError):
     """Input or options that a pipeline cannot answer."""
 
 
+class StudyError(MinitransformerError, ValueError):
+    """A study that cannot be made: inputs that do not fit each other, or a part that the model has not."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` for the nearest known name, or an empty string when none is near."""
     nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
