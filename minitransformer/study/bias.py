@@ -36,8 +36,8 @@ def bias(
     """How much likelier each word is behind one of two names than behind the other.
 
     log p(word | first) - log p(word | second), averaged over templates, with the 95 % interval of a bootstrap over
-    them. With ``prior`` the question is turned round (Kurita et al. 2019, https://arxiv.org/abs/1906.07337): the name is
-    hidden and the word given, log p(first | word) / p(first), less the same for the second, where p(first) is asked
+    them. With ``prior`` the question is turned round (Kurita et al. 2019, https://arxiv.org/abs/1906.07337): the name
+    is hidden and the word given, log p(first | word) / p(first), less the same for the second, where p(first) is asked
     for with the word hidden, too; that takes out how common the names are by themselves.
 
     ::
