@@ -9,6 +9,8 @@ from einops import rearrange
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from minitransformer.layers.taps import Tap
+
 
 def token_positions(
     length: int,
@@ -152,6 +154,7 @@ class RelativePositions(nn.Module):
         super().__init__()
         self.bias = nn.Embedding(num_buckets, num_heads)
         self.max_distance, self.bidirectional = max_distance, bidirectional
+        self.out = Tap("1 heads query key")
 
     def forward(self, num_queries: int, num_keys: int) -> Float[Tensor, "1 heads query key"]:
         """The bias for these numbers of tokens; the last query is the last key, as in ``causal_mask``."""
@@ -159,4 +162,4 @@ class RelativePositions(nn.Module):
         queries = torch.arange(num_keys - num_queries, num_keys, device=device)
         distances = torch.arange(num_keys, device=device)[None] - queries[:, None]
         buckets = relative_buckets(distances, num_buckets, self.max_distance, bidirectional=self.bidirectional)
-        return rearrange(self.bias(buckets), "t s h -> 1 h t s")
+        return self.out(rearrange(self.bias(buckets), "t s h -> 1 h t s"))

@@ -20,6 +20,7 @@ from minitransformer.generation import GenerationConfig, generate
 from minitransformer.hub import read_json, resolve_file
 from minitransformer.layers import trace
 from minitransformer.weights import (
+    BACKBONE,
     WeightMap,
     export_weights,
     load_weights,
@@ -58,7 +59,12 @@ class PretrainedModel(nn.Module):
     FLOAT32: ClassVar[tuple[str, ...]] = ()
     """Parameters (shell patterns) that stay in float32 when the model is loaded in float16: layers that overflow."""
 
+    HEAD: ClassVar[str | None] = None
+    """The task, less "AutoModel", of a model with a head: its rows in the weight map."""
+
     config: ModelConfig
+    backbone: Any
+    """The model below the head, in a model that has one; what the task adds is ``head``."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -169,19 +175,17 @@ class PretrainedModel(nn.Module):
 
     def head_parameters(self) -> list[str]:
         """Names of the parameters that a task adds: the head's, and those of the backbone's optional parts."""
-        inside = f"{self.WEIGHTS.prefix}."
         names = [name for name, _ in self.named_parameters()]
-        if not any(name.startswith(inside) for name in names):
+        if not any(name.startswith(BACKBONE) for name in names):
             return self.optional_parameters()
-        parts = tuple(f"{inside}{part}." for part in self.OPTIONAL_PARTS)
+        parts = tuple(f"{BACKBONE}{part}." for part in self.OPTIONAL_PARTS)
         return [*self.own_head_parameters(), *(name for name in names if name.startswith(parts))]
 
     def own_head_parameters(self) -> list[str]:
         """Names of the head's parameters, but for those that it shares with the backbone."""
-        inside = f"{self.WEIGHTS.prefix}."
         names = [name for name, _ in self.named_parameters()]
-        has_head = any(name.startswith(inside) for name in names)
-        return [name for name in names if has_head and not name.startswith(inside)]
+        has_head = any(name.startswith(BACKBONE) for name in names)
+        return [name for name in names if has_head and not name.startswith(BACKBONE)]
 
     def optional_parameters(self) -> list[str]:
         """Names of the parameters that this model can go without: none, if it has a head that needs them."""
@@ -235,18 +239,9 @@ class PretrainedModel(nn.Module):
         """How many numbers the model has learnt, shared ones counted once."""
         return sum(p.numel() for p in self.parameters())
 
-    @property
-    def backbone(self) -> Any:
-        """The model below the head, by whatever name the architecture gives it (``self.bert``)."""
-        return getattr(self, self.WEIGHTS.prefix)
-
     def forward_parameters(self) -> set[str]:
-        """Names of the arguments that ``forward`` takes, those it hands to the backbone included."""
-        parameters = inspect.signature(self.forward).parameters.values()
-        names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if any(p.kind is p.VAR_KEYWORD for p in parameters):
-            names |= self.backbone.forward_parameters()
-        return names
+        """Names of the arguments that ``forward`` takes."""
+        return set(inspect.signature(self.forward).parameters)
 
 
 class GenerativeModel(PretrainedModel):

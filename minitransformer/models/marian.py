@@ -125,15 +125,15 @@ class MarianModel(seq2seq.EncoderDecoder, MarianPretrained):
 class MarianMTModel(seq2seq.ConditionalGeneration, MarianPretrained):
     """Translate."""
 
-    OPTIONAL = ("lm_head.bias",)
+    OPTIONAL = ("head.bias",)
 
     def __init__(self, config: MarianConfig) -> None:
         super().__init__(config)
-        self.model = MarianModel(config)
-        self.lm_head = Logits(config.hidden_size, config.target_vocab_size)
-        self.lm_head.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
+        self.backbone = MarianModel(config)
+        self.head = Logits(config.hidden_size, config.target_vocab_size)
+        self.head.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
         if config.tie_word_embeddings:
-            self.lm_head.weight = self.model.decoder_embeddings.word.weight
+            self.head.weight = self.backbone.decoder_embeddings.word.weight
 
 
 ARCHITECTURE = Architecture(MarianConfig, {"Model": MarianModel, "ForSeq2SeqLM": MarianMTModel})

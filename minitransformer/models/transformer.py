@@ -170,9 +170,9 @@ class TransformerForConditionalGeneration(seq2seq.ConditionalGeneration, Transfo
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(config)
-        self.model = self.BACKBONE(config)
-        self.lm_head = Logits(config.hidden_size, config.target_vocab_size, bias=False)
-        self.lm_head.weight = self.model.decoder_embeddings.word.weight  # section 3.4
+        self.backbone = self.BACKBONE(config)
+        self.head = Logits(config.hidden_size, config.target_vocab_size, bias=False)
+        self.head.weight = self.backbone.decoder_embeddings.word.weight  # section 3.4
 
 
 ARCHITECTURE = Architecture(

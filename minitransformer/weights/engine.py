@@ -194,9 +194,9 @@ class _Names:
     def __init__(self, bound: BoundMap, file_names: list[str]) -> None:
         table = bound.table
         self.bound, self.prefix, self.legacy = bound, table.file_prefix, table.legacy
-        known = [row.hf for row in table.heads] + [name for tied in table.tied for name in tied.names]
+        known = table.head_names + [name for tied in table.tied for name in tied.names]
         self.heads = [template(name) for name in known if not name.startswith(self.prefix)]
-        self.head_rows = [template(row.hf) for row in table.heads]
+        self.head_rows = [template(name) for name in table.head_names]
         self.idle = [template(name) for name in bound.idle]
         self.ignored = [(template(ignore.hf), ignore.why) for ignore in table.ignore]
         self.prefixed = any(name.startswith(self.prefix) for name in file_names)

@@ -103,7 +103,7 @@ def test_distilbert_begins_with_the_references_sinusoids():
     reference = transformers.DistilBertModel(transformers.DistilBertConfig(**raw)).embeddings.position_embeddings.weight
     for model in (
         DistilBertModel.from_config(DistilBertConfig.from_hf(raw)),
-        DistilBertForMaskedLM.from_config(DistilBertConfig.from_hf(raw)).distilbert,
+        DistilBertForMaskedLM.from_config(DistilBertConfig.from_hf(raw)).backbone,
     ):
         table = model.embeddings.position.weight
         torch.testing.assert_close(table, reference, atol=1e-7, rtol=0)
