@@ -1,4 +1,4 @@
-"""The parts of a model by the names that all architectures share: stacks of blocks, embeddings before, a head behind."""
+"""The parts of a model by the names that all architectures share: stacks of blocks, and how norms are led through."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def stacks(model: nn.Module) -> list[Stack]:
     blocks = [name for name, module in modules.items() if _is_block(module)]
     if not blocks:
         raise StudyError(
-            f"{type(model).__name__} has no block: a module with the taps `input` and `output` and the parts `attn` and "
-            "`ffn`, as in layers/blocks.py"
+            f"{type(model).__name__} has no block: a module with the taps `input` and `output` and the parts `attn` "
+            "and `ffn`, as in layers/blocks.py"
         )
     found: dict[str, list[str]] = {}
     for block in blocks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,15 @@ def _read_at(model: nn.Module, inputs: Inputs, stack: Stack, title: str) -> Resu
     values = []
     with torch.no_grad():
         for x in stream:
-            put = stack.normed(x)
-            output = run(model, inputs, edit={f"{stack.name}.output": lambda _, put=put: put}).output
-            values.append(logits_of(output))
+            edit = {f"{stack.name}.output": partial(_instead, stack.normed(x))}
+            values.append(logits_of(run(model, inputs, edit=edit).output))
     scores = torch.stack(values)
     axes = ("layer", "row", "position", "class") if scores.dim() == 4 else ("layer", "row", "class")
     return Result(scores, axes, title=title)
+
+
+def _instead(put: Tensor, passing: Tensor) -> Tensor:
+    return put
 
 
 def residual_stream(model: nn.Module, inputs: Inputs, stack: Stack | str | None = None) -> list[Tensor]:

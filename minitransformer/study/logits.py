@@ -2,8 +2,8 @@
 
 The vector under the head is a sum: embeddings, each head of each attention, the projections' biases, the feed-forwards.
 Norms on the way are led through with the scale that they had in the run (sqrt(var + eps), held), their biases are parts
-of their own; an activation in a head multiplies each number with what it did in the run, gelu(z) / z. The parts then add
-up to the logit, in pre-norm and post-norm wiring, on the weights as they are.
+of their own; an activation in a head multiplies each number with what it did in the run, gelu(z) / z. The parts then
+add up to the logit, in pre-norm and post-norm wiring, on the weights as they are.
 
 Elhage et al. 2021 ("A Mathematical Framework for Transformer Circuits") for decoders; for post-norm Kobayashi et al.
 2021 (https://arxiv.org/abs/2109.07152), Modarressi et al. 2023 (https://arxiv.org/abs/2306.02873).
@@ -74,8 +74,8 @@ class Parts:
         if off > HELD_TO.get(x.dtype, 3e-2):
             raise StudyError(
                 f"the parts do not add up to {name} (off by {off:.1e} of it): the way there is wired in a manner that "
-                "taps do not tell; a block needs taps after_attn, after_cross_attn, after_ffn where layers/blocks.py has "
-                "them, and nothing else may write to its residual stream"
+                "taps do not tell; a block needs taps after_attn, after_cross_attn, after_ffn where layers/blocks.py "
+                "has them, and nothing else may write to its residual stream"
             )
 
 
@@ -132,12 +132,11 @@ def attribute_logits(
     parts = _stream(model, inputs, watched, stack, places, neurons)
     last, final = _through_head(model, watched, parts, places)
     weights = _functionals(last, final, token, foil)  # (B, T, C, D)
-    values = [
-        torch.einsum("pbtd, btcd -> pbtc", group, weights.expand(*group.shape[1:3], -1, -1)) for group in parts.groups
-    ]
+    weights = weights.expand(*final.shape[:2], -1, -1)
+    values = [torch.einsum("pbtd, btcd -> pbtc", group, weights) for group in parts.groups]
     logit = answers[:, None] if whole else answers if position is None else answers[:, [position]]
     logit = logit if token is None else logit[..., [token]] - (logit[..., [foil]] if foil is not None else 0.0)
-    rest = logit - torch.einsum("btd, btcd -> btc", final, weights.expand(*final.shape[:2], -1, -1))
+    rest = logit - torch.einsum("btd, btcd -> btc", final, weights)
     shares = torch.cat([*values, rest[None]])  # (P, B, T, C)
     about: dict[str, Any] = {"sum_error": float((shares.sum(0) - logit).abs().max())}
     if logit.numel() == 1:
@@ -322,13 +321,13 @@ def _through_head(model: Any, watched: Run, parts: Parts, places: Tensor | None)
 
     for kind, named, tensors in _chain(model, watched, whole):
         if kind == "linear":
-            parts.through_linear(*named)
+            parts.through_linear(named[0], named[1])
         elif kind == "gate":
             before, after = map(cut, tensors)
             parts.check("what goes into the head's activation", before)
             parts.through_gate(before, after)
         else:
-            parts.through_norm(*named, cut(tensors))
+            parts.through_norm(named[0], named[1], cut(tensors))
     name, head = _the_head(model)
     pooled = [name for name in watched.calls if whole and name.endswith("pooler.out") and watched.calls[name]]
     stack_output = f"{top_stack(model).name}.output"

@@ -49,8 +49,8 @@ def path_patch(
 
     A sender is an attention, a head of it, a feed-forward network or the embeddings: "decoder.blocks.0.attn",
     ("decoder.blocks.0.attn", 3), "decoder.blocks.1.ffn", "decoder_embeddings". A receiver is one of these (an
-    attention receives by queries, keys and values), a head, or a tap: "decoder.blocks.1.cross_attn.q", "decoder.output",
-    "logits". An encoder's parts tell a decoder's cross-attention by its keys and values.
+    attention receives by queries, keys and values), a head, or a tap: "decoder.blocks.1.cross_attn.q",
+    "decoder.output", "logits". An encoder's parts tell a decoder's cross-attention by its keys and values.
 
     Args:
         model: in evaluation mode.

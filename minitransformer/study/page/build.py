@@ -58,15 +58,16 @@ def page(
     if text2 is not None:
         told.append(gather(model, tokenizer, text2, target=target, max_tokens=MAX_TOKENS))
     blob = bytearray()
+    about = describe(model)
     data = {
-        "model": describe(model),
+        "model": about,
         "texts": [_plain(facts, blob) for facts in told],
         "comparison": compare(model, tokenizer, *told) if text2 is not None else None,
         "explained": explanations(model),
     }
     html = _fill(
         {
-            "TITLE": f"{data['model']['class']}: {text[:60]}",
+            "TITLE": f"{about['class']}: {text[:60]}",
             "STYLE": _asset("page.css"),
             "SCRIPT": _asset("page.js"),
             "DATA": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),

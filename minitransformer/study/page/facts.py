@@ -23,6 +23,9 @@ CANDIDATES = 2
 """Best words at each of them."""
 
 
+Tensors = dict[str, Tensor]
+
+
 @dataclass
 class Map:
     """All heads of one attention."""
@@ -156,11 +159,11 @@ def class_names(model: Any, tokenizer: Any, classes: int) -> Any:
 
 def outputs(model: Any, tokenizer: Any, inputs: Inputs) -> dict[str, Any]:
     """The best classes where the model answers, with the parts and the input tokens that they rest on."""
-    scores = logits_of(run(model, inputs).output)
-    is_answer = hasattr(run(model, inputs).output, "start_logits")
+    output = run(model, inputs).output
+    scores = logits_of(output)
+    is_answer = hasattr(output, "start_logits")
     whole = scores.dim() == 2 and not is_answer
     if is_answer:  # a start and an end: two classes of one head
-        output = run(model, inputs).output
         asked = [(int(output.start_logits[0].argmax()), [0]), (int(output.end_logits[0].argmax()), [1])]
         names: Any = ("start", "end").__getitem__
     elif whole:
@@ -172,7 +175,8 @@ def outputs(model: Any, tokenizer: Any, inputs: Inputs) -> dict[str, Any]:
             for place in _places(tokenizer, inputs, scores)
         ]
         names = class_names(model, tokenizer, scores.shape[-1])
-    told, parts = [], ()
+    told: list[dict[str, Any]] = []
+    parts: tuple[str, ...] = ()
     for place, classes in asked:
         for one in classes:
             result = attribute_logits(model, inputs, one, position=None if whole else place)
@@ -262,10 +266,8 @@ class _Scores:
     logits: Tensor
 
 
-def _aligned(
-    tokenizer: Any, a: dict[str, Tensor], b: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
-    """Both inputs with one target, and the place that is asked: the mask, or the end, or where what is written parts."""
+def _aligned(tokenizer: Any, a: Tensors, b: Tensors) -> tuple[Tensors, Tensors, int]:
+    """Both inputs with one target, and the place that is asked: the mask, the end, or where what is written parts."""
     if "decoder_input_ids" in a:
         x, y = a["decoder_input_ids"][0].tolist(), b["decoder_input_ids"][0].tolist()
         shared = next((i for i, (p, q) in enumerate(zip(x, y, strict=False)) if p != q), min(len(x), len(y)))
