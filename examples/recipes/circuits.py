@@ -119,7 +119,7 @@ def train(recipe: dict[str, Any], folder: Path, *, layers: int | None = None) ->
             seconds = spent + time.perf_counter() - start
             told = {
                 "step": step + 1,
-                "loss": round(float(loss), 6),
+                "loss": round(float(loss.detach()), 6),
                 "learnt": round(accuracy(model, (ids, labels)), 4),
                 "held_back": round(accuracy(model, held_back), 4),
                 "minutes": round(seconds / 60, 2),

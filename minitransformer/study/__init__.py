@@ -12,6 +12,7 @@ as a small table, ``.plot()`` and ``.save()``.
 
 from __future__ import annotations
 
+from minitransformer.errors import StudyError
 from minitransformer.study.ablation import ablate, head_importance
 from minitransformer.study.alignment import Alignment, align, alignment_error_rate
 from minitransformer.study.attribution import (
@@ -38,6 +39,7 @@ from minitransformer.study.runs import logit, loss, run
 __all__ = [
     "Alignment",
     "Result",
+    "StudyError",
     "TunedLens",
     "ablate",
     "align",

@@ -139,6 +139,8 @@ def sweep(
 
 def check_pair(base: Inputs, source: Inputs) -> None:
     """Raise a StudyError unless both texts have the same inputs in the same shapes."""
+    if not isinstance(base, Mapping) or not isinstance(source, Mapping):
+        raise StudyError("base and source must be what a tokenizer gives, such as tokenizer(text, return_tensors='pt')")
     if set(base) != set(source):
         raise StudyError(f"base and source need the same inputs: {sorted(base)} and {sorted(source)}")
     for name in base:

@@ -50,7 +50,8 @@ def find_taps(model: nn.Module, patterns: str | Sequence[str]) -> dict[str, tupl
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     for pattern in patterns:
         if not any(_matches(name, pattern) for name in known):
-            hint = did_you_mean(pattern, known)
+            ends = [".".join(name.split(".")[-parts:]) for name in known for parts in (1, 2, 3)]
+            hint = did_you_mean(pattern, [*known, *ends])
             raise StudyError(f"no tap of {type(model).__name__} matches {pattern!r}.{hint} tap_names(model) lists all.")
     return {
         name: tuple(axes.split())
