@@ -75,6 +75,10 @@ class UnknownOptionError(PipelineError, GenerationError, TypeError):
     """An option that a pipeline, an evaluation or ``generate`` does not have; names the nearest one."""
 
 
+class StudyError(MinitransformerError, ValueError):
+    """A study that cannot be made: inputs that do not fit each other, or a part that the model has not."""
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` for the nearest known name, or an empty string when none is near."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME:

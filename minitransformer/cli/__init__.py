@@ -1,4 +1,4 @@
-"""The command line: ``minitransformer run``, ``train``, ``evaluate``, ``inspect`` and ``demo``.
+"""The command line: ``minitransformer run``, ``train``, ``evaluate``, ``inspect``, ``look`` and ``demo``.
 
 PyTorch is imported inside the commands, so that ``--help`` and a mistyped option answer at once. Results go to standard
 output, everything else to standard error.
@@ -14,6 +14,7 @@ from minitransformer import __version__
 from minitransformer.cli.demo import demo
 from minitransformer.cli.evaluate import evaluate
 from minitransformer.cli.inspect import inspect
+from minitransformer.cli.look import look
 from minitransformer.cli.run import run
 from minitransformer.cli.train import train
 
@@ -42,5 +43,5 @@ def _main(
     pass
 
 
-for command in (run, train, evaluate, inspect, demo):
+for command in (run, train, evaluate, inspect, look, demo):
     app.command()(command)
