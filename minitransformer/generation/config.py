@@ -321,6 +321,7 @@ ARGUMENTS = (
     "decoder_input_ids",
     "decoder_attention_mask",
     "use_model_defaults",
+    "generator",
 )
 
 _TOKEN: tuple[_Check, str] = (lambda value: _is_int(value), "a token id")
