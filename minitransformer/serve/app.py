@@ -121,7 +121,9 @@ class Server:
         """What the old widgets asked first."""
         served = self._served(request)
         loaded = served.state == "Loaded"
-        more = {"compute_type": compute_type(), "framework": "minitransformer"}
+        more: dict[str, Any] = {"compute_type": compute_type(), "framework": "minitransformer"}
+        if not loaded:
+            more["estimated_time"] = served.estimated_time()
         return JSONResponse({"loaded": loaded, "state": served.state, **more})
 
     async def models(self, request: Request) -> Response:

@@ -119,6 +119,8 @@ function body(values, stream) {
       const labels = values.candidate_labels.split(",").map((label) => label.trim()).filter(Boolean);
       return { inputs: values.text, parameters: { candidate_labels: labels, multi_label: values.multi_label } };
     }
+    case "token-classification":
+      return { inputs: values.text, parameters: { aggregation_strategy: "first" } }; // whole words
     case "text-generation":
       return { inputs: values.text, ...(stream ? { stream: true } : {}), parameters: { max_new_tokens: 60 } };
     default:
@@ -126,22 +128,22 @@ function body(values, stream) {
   }
 }
 
-async function post(content, wait, signal) {
-  const headers = { "content-type": "application/json", "x-wait-for-model": String(wait) };
-  if (token) headers.authorization = `Bearer ${token}`;
-  const response = await fetch(route(), { method: "POST", headers, body: JSON.stringify(content), signal });
+async function ask(address, options) {
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const response = await fetch(address, { ...options, headers: { ...headers, ...options.headers } });
   if (response.status === 401) return askForToken();
-  if (response.status === 503 && !wait) {
-    const said = await response.json();
-    if (said.estimated_time === undefined) throw new Error(said.error);
-    const stop = showLoading(said.estimated_time);
-    try { return await post(content, true, signal); } finally { stop(); }
-  }
   if (!response.ok) {
     const said = await response.json().catch(() => ({ error: `status ${response.status}` }));
     throw new Error(said.error);
   }
   return response;
+}
+
+async function post(content, signal) {
+  const state = await (await ask(`status/${model.id}`, { signal })).json();
+  const stop = state.loaded ? () => {} : showLoading(state.estimated_time);
+  const headers = { "content-type": "application/json", "x-wait-for-model": "true" };
+  try { return await ask(route(), { method: "POST", headers, body: JSON.stringify(content), signal }); } finally { stop(); }
 }
 
 function askForToken() {
@@ -184,7 +186,7 @@ async function compute() {
   const clock = setInterval(() => { if ($("loading").hidden) $("status").textContent = `Computing ${((performance.now() - began) / 1000).toFixed(1)} s`; }, 100);
   try {
     const stream = task === "text-generation";
-    const response = await post(body(values, stream), false, controller.signal);
+    const response = await post(body(values, stream), controller.signal);
     if (stream) await write(response, values.text, began);
     else {
       result = await response.json();
@@ -328,6 +330,7 @@ function snippet() {
       : `from huggingface_hub import InferenceClient\n\nclient = InferenceClient(${quoted(url)}${token ? ", token=..." : ""})\n` + `print(client.${python}(${{
         "question-answering": `question=${quoted(values.text)}, context=${quoted(values.context || "")}`,
         "zero-shot-classification": `${quoted(values.text)}, ${quoted(labels)}${values.multi_label ? ", multi_label=True" : ""}`,
+        "token-classification": `${quoted(values.text)}, aggregation_strategy="first"`,
         "text-generation": `${quoted(values.text)}, max_new_tokens=60`,
       }[task] || quoted(values.text)}))`,
     JavaScript: javascript === null ? `console.log(await (await fetch(${quoted(url)}, {\n  method: "POST",\n  headers: { "Content-Type": "application/json" },\n  body: JSON.stringify(${JSON.stringify(content)}),\n})).json());`
