@@ -99,7 +99,7 @@ class Guard:
             return Response(status_code=204, headers={**methods, "access-control-max-age": "600"})
         if self.settings.token is not None and not (scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN):
             kind, _, given = headers.get("authorization", "").partition(" ")
-            right = hmac.compare_digest(given.strip().encode(), self.settings.token.encode())
+            right = hmac.compare_digest(given.strip().encode("latin-1"), self.settings.token.encode())
             if kind.lower() != "bearer" or not right:
                 message = "Authorization is missing or wrong: send the header Authorization: Bearer TOKEN"
                 return refuse(ApiError(401, message, headers={"www-authenticate": "Bearer"}))

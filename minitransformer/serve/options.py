@@ -82,6 +82,7 @@ SPECIAL: dict[Any, Schema] = {  # options that no signature declares with a type
     "candidate_labels": {"anyOf": [_TEXT, {**_TEXTS, "minItems": 1, "maxItems": MOST_LABELS}]},
     "targets": {"anyOf": [_TEXT, _TEXTS]},
     "stop_sequence": _TEXT,
+    "max_length": {**_INTEGER, "minimum": 1},
     "multi_class": _FLAG,
     "whole_targets": _FLAG,
     "return_all_scores": _FLAG,
