@@ -332,6 +332,7 @@ ARGUMENTS = (
     "decoder_input_ids",
     "decoder_attention_mask",
     "use_model_defaults",
+    "generator",
 )
 
 OPTIONS: dict[str, Option] = declared(GenerationConfig)

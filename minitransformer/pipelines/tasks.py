@@ -48,6 +48,7 @@ TASK_OF_HEAD = {  # how the name of a checkpoint's architecture ends -> what it 
     "ForConditionalGeneration": "text2text-generation",
     "ForCausalLM": "text-generation",
     "LMHeadModel": "text-generation",
+    "MTModel": "translation",
     "Model": "feature-extraction",
 }
 
