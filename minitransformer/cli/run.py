@@ -17,6 +17,7 @@ from minitransformer.cli.common import check_dtype, clear_errors, progress, read
 from minitransformer.cli.streams import harmless
 from minitransformer.errors import PipelineError, SavingError
 from minitransformer.files import open_whole
+from minitransformer.jsons import JSONError, parse_json
 
 LONGEST_LINE = 2**24
 """Characters of a line of a file of texts, at most."""
@@ -122,8 +123,8 @@ def _writing(path: Path | None) -> Iterator[Any]:
 
 def _read_json(line: str, number: int) -> Any:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:  # no JSON; a number of thousands of digits; brackets without end
+        return parse_json(line)
+    except JSONError as error:
         raise typer.BadParameter(f"input {number} is not JSON: {error}", param_hint="--json") from error
 
 

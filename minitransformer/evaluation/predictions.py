@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from minitransformer import jsons
 from minitransformer.errors import DataError
 from minitransformer.evaluation.base import Evaluation, Records
 from minitransformer.files import open_whole
@@ -84,9 +85,10 @@ def parse(path: Path) -> list[Any] | dict[str, Any]:
 def parse_json(path: Path, text: str, line: int = 1) -> Any:
     """What a piece of a file says, which begins in that line."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {line + error.lineno - 1}: this is not JSON: {error.msg}") from error
+        return jsons.parse_json(text)
+    except jsons.JSONError as error:
+        at = line + max(error.line - 1, 0)
+        raise DataError(f"{path}, line {at}: this is not JSON: {error.what}") from error
 
 
 def find_by_id(path: Path, content: Mapping[str, Any], records: Records) -> list[str | None]:

@@ -333,6 +333,7 @@ ARGUMENTS = (
     "decoder_input_ids",
     "decoder_attention_mask",
     "use_model_defaults",
+    "generator",
 )
 
 OPTIONS: dict[str, Option] = declared(GenerationConfig)

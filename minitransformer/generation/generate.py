@@ -67,6 +67,7 @@ def generate(
     decoder_attention_mask: Tensor | None = None,
     use_model_defaults: bool | None = None,
     compat: Literal["transformers"] | None = None,
+    generator: torch.Generator | None = None,
     **options: Any,
 ) -> Tensor | GenerateOutput:
     """Continue prompts, or answer sources.
@@ -92,6 +93,7 @@ def generate(
         decoder_attention_mask: (batch, length) 0 at padding of ``decoder_input_ids``.
         use_model_defaults: whether the model's own options fill what ``generation_config`` leaves open.
         compat: "transformers" counts padding as tokens where 4.57 does (GPT, CTRL), with its wrong results for it.
+        generator: draws the samples, on the model's device, instead of PyTorch's own, which all threads share.
         **options: any option of ``GenerationConfig``; they win over ``generation_config`` and the model's own.
 
     Returns:
@@ -118,6 +120,7 @@ def generate(
         decoder_attention_mask=decoder_attention_mask,
         use_model_defaults=use_model_defaults,
         compat=compat,
+        generator=generator,
         **options,
     )
     if streamer is not None:
@@ -138,9 +141,34 @@ def generate(
     return run.result()
 
 
+class TokenStream(Iterator[Tensor]):
+    """The tokens of each step, (rows,), as soon as they are chosen."""
+
+    def __init__(self, run: _Run, steps: Iterator[Tensor]) -> None:
+        self._run, self._steps = run, steps
+
+    def __next__(self) -> Tensor:
+        return next(self._steps)
+
+    @property
+    def scores(self) -> Tensor | None:
+        """What the last tokens were chosen by, (rows, vocabulary), after all processors; None before the first."""
+        return self._run.scores
+
+    @property
+    def finished(self) -> bool:
+        """Whether all rows are at their end."""
+        return self._run.is_finished
+
+    @property
+    def config(self) -> GenerationConfig:
+        """The options as they hold."""
+        return self._run.config
+
+
 def stream(
     model: DecodingModel, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **options: Any
-) -> Iterator[Tensor]:
+) -> TokenStream:
     """Generate like ``generate``, and give out the new tokens of each step, (rows,), as soon as they are chosen.
 
     Options are checked at once, before the first token is asked for; to leave the loop is to stop the generation.
@@ -157,7 +185,7 @@ def stream(
     run = _prepare(model, input_ids, attention_mask, **options)
     if run.config.num_beams > 1:
         raise GenerationError(f"tokens cannot be streamed with num_beams={run.config.num_beams}: set num_beams=1")
-    return _grow(run) if run.assistant is None else _assisted(run, run.assistant)
+    return TokenStream(run, _grow(run) if run.assistant is None else _assisted(run, run.assistant))
 
 
 # --- the strategies --------------------------------------------------------------------------------------------------
@@ -167,19 +195,20 @@ def stream(
 def _grow(run: _Run) -> Iterator[Tensor]:
     """Greedy decoding and sampling: append one token to every row until all rows are finished."""
     done = torch.zeros(len(run.ids), dtype=torch.bool, device=run.ids.device)
-    while not done.all():
+    while not run.is_finished:
         logits = run.stepper.step(run.ids).float()  # (R, V)
-        scores = run.process(run.ids, logits)
+        scores = run.scores = run.process(run.ids, logits)
         run.record.add(logits, scores, run.stepper.output)
         if run.config.do_sample:
-            tokens = _draw(scores, 1)[:, 0]  # (R,)
+            tokens = _draw(scores, 1, run.generator)[:, 0]  # (R,)
         else:
             tokens = scores.argmax(dim=-1)
         if run.eos is not None and run.pad is not None:
             tokens = torch.where(done, run.pad, tokens)
         run.ids = torch.cat([run.ids, tokens[:, None]], dim=1)
-        yield tokens
         done = done | run.finished(run.ids)
+        run.is_finished = bool(done.all())
+        yield tokens
 
 
 @torch.no_grad()
@@ -196,12 +225,13 @@ def _assisted(run: _Run, assistant: Stepper) -> Iterator[Tensor]:
         K = proposed.shape[1] - T
         logits = run.stepper.steps(proposed, last=K + 1).float()  # (1, K + 1, V)
         for i in range(K + 1):
-            scores = run.process(run.ids, logits[:, i])
+            scores = run.scores = run.process(run.ids, logits[:, i])
             run.record.add(logits[:, i], scores, run.stepper.output)
             token = scores.argmax(dim=-1)
             run.ids = torch.cat([run.ids, token[:, None]], dim=1)
+            run.is_finished = bool(run.finished(run.ids).all())
             yield token
-            if run.finished(run.ids).all():
+            if run.is_finished:
                 return
             if i < K and int(token) != int(proposed[0, T + i]):
                 break
@@ -263,7 +293,7 @@ def _beam_search(run: _Run) -> Tensor | GenerateOutput:
 
         # 2. Choose candidates, the best ones or a sample.
         if config.do_sample:
-            chosen = _draw(totals, C)
+            chosen = _draw(totals, C, run.generator)
             candidate_scores = totals.gather(1, chosen)
         else:
             candidate_scores, chosen = totals.topk(C)
@@ -312,7 +342,7 @@ def _beam_search(run: _Run) -> Tensor | GenerateOutput:
 _WORST = -1e9  # a score below all others; finite, so that sums and quotients of it stay comparable
 
 
-def _draw(scores: Tensor, count: int) -> Tensor:
+def _draw(scores: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     """Different choices (rows, count), drawn from the distribution that ``scores`` (rows, choices) stand for.
 
     Raises:
@@ -320,7 +350,7 @@ def _draw(scores: Tensor, count: int) -> Tensor:
     """
     probabilities = scores.softmax(dim=-1)
     try:
-        return torch.multinomial(probabilities, count)
+        return torch.multinomial(probabilities, count, generator=generator)
     except RuntimeError as error:
         if probabilities.isfinite().all():
             raise
@@ -354,6 +384,9 @@ class _Run:
     eos: Tensor | None  # (number of end tokens,)
     max_length: int
     record: Record
+    generator: torch.Generator | None
+    scores: Tensor | None = None  # of the last step
+    is_finished: bool = False
     prompt_length: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -392,6 +425,7 @@ def _prepare(
     decoder_attention_mask: Tensor | None = None,
     use_model_defaults: bool | None = None,
     compat: Literal["transformers"] | None = None,
+    generator: torch.Generator | None = None,
     inputs: Tensor | None = None,
     **options: Any,
 ) -> _Run:
@@ -459,6 +493,7 @@ def _prepare(
         eos=eos,
         max_length=max_length,
         record=Record(config),
+        generator=generator,
     )
 
 

@@ -170,11 +170,7 @@ class GeneratingPipeline(Pipeline):
         "token_scores" gets a list for each of these sequences if they are asked for, "output" what else
         ``return_dict_in_generate`` gives.
         """
-        extra = {name: value for name, value in options.items() if name in ARGUMENTS}
-        if config.max_new_tokens is None and "max_length" in config.said:
-            extra["max_length"] = config.max_length  # said by somebody: also 20 counts the prompt
-        if config.stop_strings:
-            extra.setdefault("tokenizer", self.tokenizer)
+        extra = self.arguments(options, config)
         asked = config.return_dict_in_generate
         if return_token_scores:
             config.return_dict_in_generate = config.output_scores = True
@@ -198,6 +194,15 @@ class GeneratingPipeline(Pipeline):
         if asked:
             results["output"] = [output]
         return results
+
+    def arguments(self, options: Mapping[str, Any], config: GenerationConfig) -> dict[str, Any]:
+        """What ``generate`` gets beside its settings."""
+        extra = {name: value for name, value in options.items() if name in ARGUMENTS}
+        if config.max_new_tokens is None and "max_length" in config.said:
+            extra["max_length"] = config.max_length  # said by somebody: also 20 counts the prompt
+        if config.stop_strings:
+            extra.setdefault("tokenizer", self.tokenizer)
+        return extra
 
     def add_asked(self, records: list[dict[str, Any]], outputs: Chunk) -> list[dict[str, Any]]:
         """The results of one input, with the scores and other outputs that were asked for."""

@@ -9,6 +9,7 @@ import torch
 
 from minitransformer.errors import PipelineError
 from minitransformer.generation.config import GenerationConfig
+from minitransformer.generation.generate import TokenStream, stream
 from minitransformer.options import Count
 from minitransformer.pipelines.batching import Chunk, Side
 from minitransformer.pipelines.generated import without_padding
@@ -137,17 +138,33 @@ class TextGenerationPipeline(GeneratingPipeline):
             raise PipelineError("the prompt is empty, and the model has no bos token to start with: pass a prompt")
         return bos
 
-    def forward(self, inputs: Chunk, *, return_token_scores: bool = False, **options: Any) -> Chunk:
-        """Generate; "sequences" gets, for each prompt, a tensor (returned sequences, tokens)."""
+    def settle(self, inputs: Chunk, options: Mapping[str, Any], longest: int) -> GenerationConfig:
+        """The settings of a call, its lengths as they are for these prompts, the longest of which has so many tokens."""
         config = self.settings(options)
-        lengths = inputs["attention_mask"].sum(dim=1).tolist()
         prefix = inputs["prefix_length"]
         prefix = prefix[0] if isinstance(prefix, list) else prefix  # the same for all prompts
         if prefix and config.max_new_tokens is None and config.max_length is not None:
             config.max_length += prefix
         if prefix and config.min_new_tokens is None and options.get("min_length"):
             config.min_length = options["min_length"] + prefix
-        config.max_new_tokens = self.budget(config, max(lengths))
+        config.max_new_tokens = self.budget(config, longest)
+        return config
+
+    def stream(self, inputs: Chunk, **options: Any) -> TokenStream:
+        """`forward` for the chunk of one prompt, token by token; to stop asking is to stop generating.
+
+        Raises:
+            GenerationError: as ``generate``, and with beams, whose winner is known only at the end.
+        """
+        config = self.settle(inputs, options, inputs["input_ids"].shape[1])
+        ids, mask = (inputs[name].to(self.device) for name in ("input_ids", "attention_mask"))
+        arguments = self.arguments(options, config)
+        return stream(self.model, ids, mask, generation_config=config, compat=self.compat, **arguments)
+
+    def forward(self, inputs: Chunk, *, return_token_scores: bool = False, **options: Any) -> Chunk:
+        """Generate; "sequences" gets, for each prompt, a tensor (returned sequences, tokens)."""
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        config = self.settle(inputs, options, max(lengths))
         results = self.run_generate(inputs, options, config, return_token_scores)
         if len(results["sequences"]) > 1:
             width = inputs["input_ids"].shape[1]

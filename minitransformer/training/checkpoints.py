@@ -24,6 +24,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from minitransformer.errors import TrainingError
 from minitransformer.files import together, write_whole
+from minitransformer.jsons import JSONError, parse_json
 from minitransformer.options import shown
 from minitransformer.training.distributed import rank, wait_for_all
 from minitransformer.training.tensor_files import read_tensors, write_tensors
@@ -130,8 +131,8 @@ def read_state(path: Path) -> dict[str, Any]:
         TrainingError: it is damaged.
     """
     try:
-        state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        state: dict[str, Any] = parse_json((path / STATE).read_bytes())
+    except (OSError, JSONError) as error:
         raise TrainingError(f"{path / STATE} is damaged ({error}); remove {path} to use an earlier one") from error
     if not isinstance(state, dict):
         raise TrainingError(f"{path / STATE} is damaged (it is no object); remove {path} to use an earlier one")
