@@ -6,7 +6,7 @@ Which of them a family has, and its defaults, the family says (`Tokenizer.common
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 from minitransformer.errors import TokenizerError
 from minitransformer.options import Natural, Option, Range
@@ -42,7 +42,7 @@ _TYPES: dict[str, Any] = {
     "min_freq": Natural,
     "max_size": Natural,
 }
-SETTINGS = {name: Option(name, Optional[hint]) for name, hint in _TYPES.items()}
+SETTINGS = {name: Option(name, hint | None) for name, hint in _TYPES.items()}
 
 
 def read_settings(given: Mapping[str, Any]) -> dict[str, Any]:
