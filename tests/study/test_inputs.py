@@ -15,7 +15,7 @@ METRIC = study.logit(9, 11, position=-2)
 
 @pytest.mark.parametrize("twin", ONE_OF_EACH, ids=str)
 def test_integrated_gradients_add_up_to_the_difference(twin) -> None:
-    """Within 1 % at 64 steps; through relu with weights as large as these it is only told truly how far off they are."""
+    """Within 1 % at 64 steps; through relu, with weights as large as these, it is told truly how far off they are."""
     model, inputs = subject(twin), inputs_of(twin, [7, 5])
     found = study.attribute_inputs(model, inputs, METRIC, steps=64)
     sides = ["source", "target"] if twin.kind == "encoder-decoder" else ["input"]
