@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         MinitransformerError,
         MissingFileError,
         PipelineError,
+        SavingError,
         TokenizerError,
         TraceError,
     )
@@ -60,6 +61,7 @@ _HOMES = {
         "MinitransformerError",
         "MissingFileError",
         "PipelineError",
+        "SavingError",
         "TokenizerError",
         "TraceError",
     ),
@@ -109,6 +111,7 @@ __all__ = [
     "MinitransformerError",
     "MissingFileError",
     "PipelineError",
+    "SavingError",
     "TokenizerError",
     "TraceError",
     "__version__",

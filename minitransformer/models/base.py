@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -20,12 +19,14 @@ from typing_extensions import Self
 from minitransformer.arguments import HUB, READING_MODELS, WRITING, as_bytes, settle, take, take_repository
 from minitransformer.config import ModelConfig, config_names
 from minitransformer.errors import ArgumentError, CheckpointError, ConfigError, warn_caller
+from minitransformer.files import together, write_whole
 from minitransformer.generation import GenerationConfig, generate
 from minitransformer.hub import Repository, as_repository, read_json
 from minitransformer.layers import trace
 from minitransformer.models.boundary import check_inputs, is_traced
 from minitransformer.models.drawing import draw_weights, drawn_when_built
 from minitransformer.models.resizing import resize
+from minitransformer.options import shown
 from minitransformer.weights import (
     BACKBONE,
     WeightMap,
@@ -211,7 +212,12 @@ class PretrainedModel(nn.Module):
         dtype = as_dtype(dtype, config)
         habits = take(options, READING_MODELS)
         config = config.override(options)
-        settle({**habits, **options}, READING_MODELS, [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)], f"{cls.__name__}.from_pretrained")
+        settle(
+            {**habits, **options},
+            READING_MODELS,
+            [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)],
+            f"{cls.__name__}.from_pretrained",
+        )
 
         assert repository is not None or tensors is not None  # checked above
         source: Source = Tensors(tensors) if repository is None or tensors else open_checkpoint(repository, **files)
@@ -296,12 +302,12 @@ class PretrainedModel(nn.Module):
         if not is_main_process:
             return
         folder, size = Path(folder), as_bytes(max_shard_size)
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = export_weights(self, self.WEIGHTS, state_dict)
-        save_checkpoint(tensors, folder, max_shard_size=size, variant=variant)
         dtype = str(self.dtype).removeprefix("torch.")
         config = self.config.replace(architectures=(type(self).__name__,), torch_dtype=dtype)
-        write_json(folder / "config.json", config.to_hf())
+        with together(folder):
+            save_checkpoint(tensors, folder, max_shard_size=size, variant=variant)
+            write_json(folder / "config.json", config.to_hf())
 
     def load_generation_config(self, repository: Repository | None, given: Any = None) -> None:
         """Nothing to load: only ``GenerativeModel`` generates."""
@@ -448,8 +454,10 @@ class GenerativeModel(PretrainedModel):
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write config.json, generation_config.json and the weights; options as in ``PretrainedModel``."""
-        super().save_pretrained(folder, **options)
-        if options.get("is_main_process", True):
+        if not options.get("is_main_process", True):
+            return super().save_pretrained(folder, **options)
+        with together(folder):
+            super().save_pretrained(folder, **options)
             write_json(Path(folder) / "generation_config.json", self.generation_config.to_hf())
 
 
@@ -480,6 +488,18 @@ def read_config(source: str | Path | Repository) -> dict[str, Any]:
     return read_json(as_repository(source).file("config.json"))
 
 
+DTYPES = {
+    "float64": torch.float64,
+    "double": torch.float64,
+    "float32": torch.float32,
+    "float": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "half": torch.float16,
+}
+"""What a model can compute in, by name."""
+
+
 def as_dtype(dtype: DTypeArgument, config: ModelConfig) -> torch.dtype:
     """The torch type that is meant by a type, a name, or "auto" (what config.json says).
 
@@ -487,9 +507,9 @@ def as_dtype(dtype: DTypeArgument, config: ModelConfig) -> torch.dtype:
         ConfigError: no floating-point type has that name.
     """
     name = (config.torch_dtype if isinstance(dtype, str) and dtype == "auto" else dtype) or "float32"
-    found = getattr(torch, name.removeprefix("torch."), None) if isinstance(name, str) else name
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ConfigError(f"dtype {name!r} is not a floating-point type such as float32, bfloat16 or float16")
+    found = DTYPES.get(name.removeprefix("torch.")) if isinstance(name, str) else name
+    if not isinstance(found, torch.dtype) or found not in DTYPES.values():
+        raise ConfigError(f"dtype {shown(name)} is not a floating-point type such as float32, bfloat16 or float16")
     return found
 
 
@@ -546,6 +566,4 @@ def strange_classes(cls: type[PretrainedModel], config: ModelConfig) -> str:
 
 def write_json(path: Path, contents: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(contents, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(contents, indent=2, ensure_ascii=False, sort_keys=True) + "\n")

@@ -115,7 +115,7 @@ def find_family(source: Repository) -> type[Tokenizer]:
     if config.get("tokenizer_class"):
         return find_class(config["tokenizer_class"])
     model_type = config.get("model_type")
-    if model_type in FAMILIES:
+    if isinstance(model_type, str) and model_type in FAMILIES:
         return FAMILIES[model_type]
     if model_type is not None:
         raise TokenizerError(
@@ -140,9 +140,9 @@ def guess_family(source: Repository) -> type[Tokenizer]:
     if path := source.find("spiece.model"):
         return AlbertTokenizer if b"[CLS]" in path.read_bytes() else T5Tokenizer
     if source.find("merges.txt") and (path := source.find("vocab.json")):
-        text = path.read_text(encoding="utf-8")
-        marks = {"<|endoftext|>": GPT2Tokenizer, "</w>": OpenAIGPTTokenizer, "@@": CTRLTokenizer}
-        return next((family for mark, family in marks.items() if mark in text), RobertaTokenizer)
+        content = path.read_bytes()
+        marks = {b"<|endoftext|>": GPT2Tokenizer, b"</w>": OpenAIGPTTokenizer, b"@@": CTRLTokenizer}
+        return next((family for mark, family in marks.items() if mark in content), RobertaTokenizer)
     if source.find("vocab.pkl"):
         return TransfoXLTokenizer
     raise MissingFileError(
