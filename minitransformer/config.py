@@ -33,6 +33,7 @@ from typing_extensions import Self
 
 from minitransformer.arguments import HUB, READING_MODELS, WRITING, settle, take, take_repository
 from minitransformer.errors import ArgumentError, ConfigError, did_you_mean, warn_caller
+from minitransformer.files import together, write_whole
 from minitransformer.hub import Repository, read_json
 
 GENERATION_KEYS = frozenset(
@@ -285,11 +286,8 @@ class ModelConfig(metaclass=ConfigType):
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write config.json into ``folder``, which is made if it does not exist."""
         settle(options, WRITING, [], f"{type(self).__name__}.save_pretrained")
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / "config.json.part"
-        part.write_text(self.to_json_string(), encoding="utf-8")
-        part.replace(folder / "config.json")
+        with together(folder):
+            write_whole(Path(folder) / "config.json", self.to_json_string())
 
     @classmethod
     def from_hf(cls, raw: Mapping[str, Any]) -> Self:

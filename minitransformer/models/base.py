@@ -212,12 +212,8 @@ class PretrainedModel(nn.Module):
         dtype = as_dtype(dtype, config)
         habits = take(options, READING_MODELS)
         config = config.override(options)
-        settle(
-            {**habits, **options},
-            READING_MODELS,
-            [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)],
-            f"{cls.__name__}.from_pretrained",
-        )
+        known = [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)]
+        settle({**habits, **options}, READING_MODELS, known, f"{cls.__name__}.from_pretrained")
 
         assert repository is not None or tensors is not None  # checked above
         source: Source = Tensors(tensors) if repository is None or tensors else open_checkpoint(repository, **files)
