@@ -14,6 +14,9 @@ from minitransformer.errors import GenerationError
 from minitransformer.generation.config import DEFAULTS, GenerationConfig
 from minitransformer.generation.stepper import DecodingModel
 
+MOST_SCORES = 2**27
+"""Of one prompt at one step: 512 MiB in float32, which is held a few times over."""
+
 
 def special_tokens(config: GenerationConfig, device: torch.device) -> tuple[Tensor | None, int | None]:
     """The end tokens (ends,), and the padding token, which is by default the first of them."""
@@ -23,9 +26,9 @@ def special_tokens(config: GenerationConfig, device: torch.device) -> tuple[Tens
     return torch.tensor(ends, device=device), ends[0] if config.pad_token_id is None else config.pad_token_id
 
 
-def written_vocabulary(model: DecodingModel) -> int:
-    """How many tokens there are to write: some translation models have two vocabularies."""
-    return int(getattr(model.config, "target_vocab_size", model.config.vocab_size))
+def written_vocabulary(config: Any) -> int:
+    """How many tokens a model of this config can write: some translation models have two vocabularies."""
+    return int(getattr(config, "target_vocab_size", config.vocab_size))
 
 
 def source_ids(model: DecodingModel, config: GenerationConfig, ids: Tensor | None, encoder_outputs: Any) -> Tensor:
@@ -187,7 +190,7 @@ def check_assistant(
     model: DecodingModel, assistant: DecodingModel, config: GenerationConfig, batch: int, encoder_outputs: Any
 ) -> None:
     """Assisted decoding is for one prompt, greedy, and two models with the same tokens."""
-    written = written_vocabulary(model), written_vocabulary(assistant)
+    written = written_vocabulary(model.config), written_vocabulary(assistant.config)
     if encoder_outputs is not None:
         raise GenerationError("assistant_model reads the source itself: pass input_ids instead of encoder_outputs")
     if config.num_beams > 1 or config.do_sample:
@@ -205,6 +208,19 @@ def check_assistant(
             )
     if model.config.is_encoder_decoder != assistant.config.is_encoder_decoder:
         raise GenerationError("the assistant must be of the model's kind: both decoder-only, or both encoder-decoder")
+
+
+def check_rows(copies: int, vocab_size: int) -> None:
+    """See that the scores of one prompt's beams or samples are no more than memory can be expected to hold.
+
+    Raises:
+        GenerationError: they are.
+    """
+    if copies > 1 and copies * vocab_size > MOST_SCORES:
+        raise GenerationError(
+            f"{copies} beams or sequences of {vocab_size} scores each are too many for one step: set num_beams and "
+            f"num_return_sequences to {MOST_SCORES // vocab_size} or less"
+        )
 
 
 def refuse_seq2seq_inputs(**arguments: Any) -> None:

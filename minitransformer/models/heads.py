@@ -298,7 +298,7 @@ def last_token(
     x: Float[Tensor, "batch token hidden_size"],
     input_ids: Int[Tensor, "batch token"],
     pad_token_id: int | None,
-    attention_mask: Int[Tensor, "batch token"] | None = None,
+    attention_mask: Int[Tensor, "batch *axes token"] | None = None,
 ) -> Float[Tensor, "batch hidden_size"]:
     """The vector of each text's last token that is not padding, on whichever side the padding lies.
 
@@ -309,7 +309,7 @@ def last_token(
     """
     if pad_token_id is not None:
         is_token = input_ids != pad_token_id
-    elif attention_mask is not None:
+    elif attention_mask is not None and attention_mask.dim() == 2:
         is_token = attention_mask.bool()
     elif len(input_ids) > 1:
         raise ValueError(
