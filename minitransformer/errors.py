@@ -6,6 +6,8 @@ libraries catches them; ``MinitransformerError`` catches them all.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -42,6 +44,18 @@ class GenerationError(MinitransformerError, ValueError):
     """Options of ``generate`` that are unknown, out of range, or contradict each other."""
 
 
+class ArgumentError(MinitransformerError, TypeError):
+    """A keyword argument that is unknown, or that cannot be answered here."""
+
+
+class InputError(MinitransformerError, ValueError):
+    """Tensors that a model cannot take: of another shape or type than it reads."""
+
+
+class TraceError(MinitransformerError, ValueError):
+    """An edit of a trace that gives or does what would change the model's numbers unseen."""
+
+
 class DataError(MinitransformerError, ValueError):
     """A data file, or a record in it, that cannot be used; names the file and the line."""
 
@@ -58,3 +72,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` for the nearest known name, or an empty string when none is near."""
     nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def warn_caller(message: str) -> None:
+    """Warn with the line outside of this package from which it was called."""
+    depth, frame, passed = 2, sys._getframe(1), ("minitransformer", "torch", "contextlib")  # torch's decorators
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in passed:
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=depth)

@@ -94,7 +94,6 @@ def check_ranges(config: Any) -> None:
             if not all(type(i) is int and 0 <= i < size for i in ids):
                 raise ConfigError(f"{key} must be an id of the vocabulary, from 0 to {size - 1}, not {value!r:.100}")
 
-
     keys = {name: key for name, key, _, _ in bounds(cls)}
     for name in {"num_heads", "decoder_attention_heads"} & keys.keys() if "head_size" not in keys else ():
         heads = getattr(config, name)

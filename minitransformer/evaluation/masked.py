@@ -141,7 +141,7 @@ def mask_logits(pipe: Pipeline, rows: Sequence[Row]) -> Tensor:
     with torch.inference_mode(), fast_linear():
         if isinstance(pipe.model, MaskedLM) and type(pipe.model).forward is MaskedLM.forward:
             hidden = pipe.model.backbone(**inputs).last_hidden_state  # (B, T, D)
-            logits = pipe.model.mlm_head(hidden[at][None])[0]  # the head is the greater part of a small model's work
+            logits = pipe.model.head(hidden[at][None])[0]  # the head is the greater part of a small model's work
         else:
             logits = pipe.model(**inputs).logits[at]
     return logits

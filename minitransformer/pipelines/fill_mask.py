@@ -244,7 +244,7 @@ class FillMaskPipeline(Pipeline):
             named: dict[str, Any] = self.model_inputs(inputs)
             if isinstance(self.model, MaskedLM) and type(self.model).forward is MaskedLM.forward:
                 hidden = self.model.backbone(**named).last_hidden_state  # (B, T, D)
-                logits = self.model.mlm_head(hidden[at][None])[0]  # the head is much of a small model's work
+                logits = self.model.head(hidden[at][None])[0]  # the head is much of a small model's work
             else:
                 logits = self.model(**named).logits[at]
         return (logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits).cpu()

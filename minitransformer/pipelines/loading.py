@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minitransformer.errors import PipelineError
+from minitransformer.errors import PipelineError, warn_caller
 
 if TYPE_CHECKING:
     import torch
 
+    from minitransformer.hub import Repository
     from minitransformer.models.base import PretrainedModel
     from minitransformer.pipelines.base import Pipeline
+    from minitransformer.tokenization import Tokenizer
 
 
 def load_model(
-    model: str | Path,
+    model: str | Path | Repository,
     task_class: type[Pipeline],
     device: int | str | torch.device | None,
     dtype: torch.dtype | str | None,
-    revision: str | None = None,
-    token: str | None = None,
     compat: str | None = None,
 ) -> PretrainedModel:
     """Load a model with the head that the task needs, onto the device."""
@@ -34,7 +34,7 @@ def load_model(
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     auto_class = getattr(auto, task_class.auto_class)
     loaded: PretrainedModel = auto_class.from_pretrained(
-        model, dtype=dtype, device=find_device(device), revision=revision, token=token
+        model, dtype=dtype, device=find_device(device), allow_missing_head=False
     )
     return loaded
 
@@ -56,6 +56,16 @@ def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) ->
                 f"{task_class.auto_class}.from_pretrained(...)"
             )
     return model
+
+
+def check_vocabularies(model: PretrainedModel, tokenizer: Tokenizer) -> None:
+    """Warn if the tokenizer has words for which the model has no vectors."""
+    size = getattr(getattr(model, "config", None), "vocab_size", None)
+    if size is not None and hasattr(tokenizer, "__len__") and len(tokenizer) > size:
+        warn_caller(
+            f"the tokenizer has {len(tokenizer)} tokens, the model only {size}: a text with one of the others cannot "
+            "be answered. model.resize_token_embeddings(len(tokenizer)) gives them vectors, which must then be trained"
+        )
 
 
 def as_torch_dtype(dtype: torch.dtype | str | None, model: PretrainedModel) -> torch.dtype | None:

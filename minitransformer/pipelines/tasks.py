@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minitransformer.errors import PipelineError, did_you_mean
-from minitransformer.pipelines.loading import as_torch_dtype, check_head, load_model
+from minitransformer.hub import Repository
+from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_vocabularies, load_model
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +112,7 @@ def pipeline(
         if given is not None and given != value:
             raise PipelineError(f"{name}={given!r} is not offered here: leave it out")
     if task is None:
-        task = guess_task(model, revision, token)
+        task = guess_task(Repository(model, revision, token) if isinstance(model, (str, Path)) else model)
     task_class = pipeline_class or find_class(task)
     task_class.check_option_names(options)  # before anything is loaded
     if model is None:
@@ -121,14 +122,14 @@ def pipeline(
             raise PipelineError("a loaded model does not say which tokenizer belongs to it: pass tokenizer=...")
         tokenizer = model
     if isinstance(model, (str, Path)):
-        loaded = load_model(model, task_class, device, dtype, revision, token, compat)
+        loaded = load_model(Repository(model, revision, token), task_class, device, dtype, compat)
     else:
         loaded = check_head(model, task_class, task)
     if isinstance(tokenizer, (str, Path)):
         from minitransformer.tokenization import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer, revision=revision, token=token)
-    return task_class(
+        tokenizer = AutoTokenizer.from_pretrained(Repository(tokenizer, revision, token))
+    pipe = task_class(
         loaded,
         tokenizer,
         task=name_with_languages(task, loaded),
@@ -138,6 +139,8 @@ def pipeline(
         compat=compat,
         **options,
     )
+    check_vocabularies(loaded, tokenizer)
+    return pipe
 
 
 def find_class(task: str) -> type[Pipeline]:
@@ -166,14 +169,14 @@ def languages(task: str) -> tuple[str, str] | None:
     return (parts[1], parts[3]) if len(parts) == 4 and parts[2] == "to" and parts[1] and parts[3] else None
 
 
-def guess_task(model: Any, revision: str | None, token: str | None) -> str:
+def guess_task(model: Any) -> str:
     """What a model is for, by the name of its class, or of the architecture in its config.json."""
     if model is None:
         raise PipelineError("pass a task, a model, or both")
-    if isinstance(model, (str, Path)):
+    if isinstance(model, Repository):
         from minitransformer.models.auto import AutoConfig
 
-        names = AutoConfig.from_pretrained(model, revision=revision, token=token).architectures
+        names = AutoConfig.from_pretrained(model).architectures
     else:
         names = (type(model).__name__,)
     for name in names:

@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import tokenizers
 from tokenizers import AddedToken, models, pre_tokenizers
 
+from minitransformer.arguments import WRITING, settle
 from minitransformer.errors import TokenizerError
 from minitransformer.tokenization.ids_to_text import IdsToText
 from minitransformer.tokenization.saving import copy_file, save_backend_files, save_tokenizer
@@ -158,8 +159,12 @@ class Tokenizer(TextToIds, IdsToText):
 
     # Files --------------------------------------------------------------------------------------------------
 
-    def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:
-        """Write files that this library and transformers open; returns their paths."""
+    def save_pretrained(self, folder: str | Path, **options: Any) -> tuple[str, ...]:
+        """Write files that this library and transformers open; returns their paths.
+
+        docs/loading.md lists the options that transformers has; none has a use here.
+        """
+        settle(options, WRITING, (), f"{type(self).__name__}.save_pretrained")
         return save_tokenizer(self, Path(folder))
 
     def save_vocabulary(self, folder: Path) -> list[str]:

@@ -6,7 +6,6 @@ Reference: ``transformers/tokenization_utils_base.py`` (_from_pretrained), which
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +14,10 @@ from tokenizers import AddedToken
 
 from minitransformer import jsons
 from minitransformer.errors import TokenizerError
-from minitransformer.hub import check_no_pointer, read_json, resolve_file
+from minitransformer.hub import Repository, check_no_pointer, read_json
 from minitransformer.jsons import LARGEST_FILE
 from minitransformer.tokenization.bounds import call_library, check_added, check_backend_file, check_token
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES, as_token
-
-
-@dataclass(frozen=True)
-class Source:
-    """A folder or a repository of the Hub."""
-
-    id_or_folder: str | Path
-    revision: str | None = None
-    token: str | None = None
-
-    def find(self, name: str) -> Path | None:
-        """The path of a file, or None if there is no such file."""
-        return resolve_file(self.id_or_folder, name, revision=self.revision, token=self.token, required=False)
-
-    def read(self, name: str) -> dict[str, Any]:
-        """The contents of a JSON file, empty if there is no such file."""
-        path = self.find(name)
-        return {} if path is None else read_json(path)
 
 
 def load_backend(path: Path) -> tokenizers.Tokenizer:
@@ -59,7 +40,7 @@ def load_backend(path: Path) -> tokenizers.Tokenizer:
 
 
 def collect_settings(
-    source: Source,
+    source: Repository,
     config: Mapping[str, Any],
     overrides: Mapping[str, Any],
     backend: tokenizers.Tokenizer | None,

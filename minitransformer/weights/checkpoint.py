@@ -6,6 +6,7 @@ A pickle (.bin) is read as data only (`weights/pickled.py`): nothing in it runs.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from minitransformer.errors import CheckpointError, MissingFileError, SavingError
 from minitransformer.files import draft_of, remove_outdated, together, write_whole
-from minitransformer.hub import as_folder, check_no_pointer, contents, read_json, resolve_file
+from minitransformer.hub import Repository, as_repository, check_no_pointer, contents, read_json
 from minitransformer.weights.pickled import PickleFile, damaged
 
 FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -88,36 +89,68 @@ class ShardedCheckpoint:
 Checkpoint = SafetensorsFile | PickleFile | ShardedCheckpoint
 
 
-def open_checkpoint(id_or_folder: str | Path, *, revision: str | None = None, token: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    source: str | Path | Repository, *, use_safetensors: bool | None = None, variant: str | None = None
+) -> Checkpoint:
     """The weights of a folder or a model id on the Hub, ready to be read tensor by tensor.
+
+    Args:
+        source: where they are.
+        use_safetensors: True for .safetensors files only, False for .bin files only, None for what there is.
+        variant: such as "fp16", for files with that in their names: model.fp16.safetensors.
 
     Raises:
         MissingFileError: there are no weights, or a shard is missing.
         CheckpointError: a file is damaged, or is a pickle that wants to run code.
         HubError: the Hub could not be reached, or refused.
     """
+    repository = as_repository(source)
 
     def open_file(name: str) -> SafetensorsFile | PickleFile:
-        path = resolve_file(id_or_folder, name, revision=revision, token=token)
-        assert path is not None  # a required file
+        path = repository.file(name)
         return SafetensorsFile(path) if name.endswith(".safetensors") else PickleFile(path)
 
-    for name in FILES:
-        path = resolve_file(id_or_folder, name, revision=revision, token=token, required=False)
+    names = [
+        name if variant is None else _of_variant(name, variant)
+        for name in FILES
+        if use_safetensors in (None, name.startswith("model."))
+    ]
+    for name in names:
+        path = repository.find(name)
         if path is not None:
             return ShardedCheckpoint(path, open_file) if name.endswith(".json") else open_file(name)
-    folder = as_folder(id_or_folder)
+    folder = repository.folder
     present = f" It holds: {contents(folder)}." if folder else ""
-    raise MissingFileError(f"{id_or_folder} has no weights; looked for {', '.join(FILES)}.{present}")
+    raise MissingFileError(f"{repository} has no weights; looked for {', '.join(names)}.{present}")
 
 
-def save_checkpoint(tensors: Mapping[str, Tensor], folder: str | Path, *, max_shard_size: int | None = None) -> None:
+def _of_variant(name: str, variant: str) -> str:
+    """``model.safetensors`` -> ``model.fp16.safetensors``, ``...index.json`` -> ``...index.fp16.json``, as on the Hub.
+
+    Raises:
+        CheckpointError: it is no part of a file's name.
+    """
+    if not re.fullmatch(r"\w+", variant):
+        raise CheckpointError(f"variant={variant!r} must be letters and digits, such as 'fp16'")
+    stem, dot, ending = name.rpartition(".")
+    model, dash, number = stem.partition("-")
+    return f"{model}.{variant}{dash}{number}{dot}{ending}"
+
+
+def save_checkpoint(
+    tensors: Mapping[str, Tensor],
+    folder: str | Path,
+    *,
+    max_shard_size: int | None = None,
+    variant: str | None = None,
+) -> None:
     """Write tensors as model.safetensors, or as shards with an index; each file appears whole or not at all.
 
     Args:
         tensors: name -> tensor.
         folder: an existing folder; .safetensors files of an earlier save that would be read instead are removed.
         max_shard_size: bytes in one file, unless a single tensor is larger.
+        variant: such as "fp16", for files with that in their names.
     """
     folder = Path(folder)
     shards = _shards(tensors, max_shard_size)
@@ -125,7 +158,9 @@ def save_checkpoint(tensors: Mapping[str, Tensor], folder: str | Path, *, max_sh
         names = ["model.safetensors"]
     else:
         names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
-    index = folder / "model.safetensors.index.json"
+    if variant is not None:
+        names = [_of_variant(name, variant) for name in names]
+    whole, index = (folder / (name if variant is None else _of_variant(name, variant)) for name in FILES[:2])
     with together():
         for shard, name in zip(shards, names, strict=True):
             contiguous = {name: tensor.contiguous() for name, tensor in shard.items()}
@@ -140,7 +175,8 @@ def save_checkpoint(tensors: Mapping[str, Tensor], folder: str | Path, *, max_sh
             text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2)
             write_whole(index, text + "\n")
             names.append(index.name)
-        for old in [folder / "model.safetensors", index, *folder.glob("model-*-of-*.safetensors")]:
+        shard_names = "model-*-of-*.safetensors" if variant is None else f"model.{variant}-*-of-*.safetensors"
+        for old in [whole, index, *folder.glob(shard_names)]:
             if old.name not in names:
                 remove_outdated(old)
 
