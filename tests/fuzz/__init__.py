@@ -23,6 +23,7 @@ Attack: TypeAlias = Callable[[Random, Path], Case]
 
 ATTACKS: tuple[str, ...] = (
     # one name a line
+    "checkpoints",
 )
 """The modules of this folder that are attacks; each has a line in docs/security.md."""
 

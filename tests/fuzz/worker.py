@@ -139,7 +139,7 @@ def _landmarks() -> dict[str, int]:
 
     classes: list[Any] = [collections.Counter, collections.OrderedDict, collections.defaultdict, builtins, os, pickle]
     if torch := sys.modules.get("torch"):
-        classes += [torch.Tensor, torch.nn.Module, torch.storage.UntypedStorage]
+        classes += [torch.nn.Module, torch.storage.UntypedStorage]
     return {
         one.__name__: hash(tuple((name, id(value)) for name, value in vars(one).items() if name != "_"))
         for one in classes
