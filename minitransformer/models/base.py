@@ -202,7 +202,6 @@ class PretrainedModel(nn.Module):
             place = as_repository(config) if config is not None else repository
             assert place is not None
             config = cls.CONFIG.from_hf(read_config(place))
-        assert isinstance(config, ModelConfig)
         dtype = options.pop("torch_dtype", None) or dtype
         if (device_map := options.pop("device_map", None)) is not None:
             device = one_device(device_map)
@@ -218,6 +217,7 @@ class PretrainedModel(nn.Module):
         source: Source = Tensors(tensors) if repository is None or tensors else open_checkpoint(repository, **files)
         source = names.applied_to(source)
         config = cls.config_for(config, source)
+        assert isinstance(config, ModelConfig)
         check_sizes(config, source)
         with without_memory():  # no memory and no random numbers for weights that the file will bring
             model = cls(config, **init)

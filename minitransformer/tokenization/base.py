@@ -15,7 +15,6 @@ Here they are put together, and set up. Equal to transformers 4.57's fast tokeni
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
 from math import inf
 from pathlib import Path
@@ -26,6 +25,7 @@ from tokenizers import AddedToken, models, pre_tokenizers
 
 from minitransformer.arguments import WRITING, settle
 from minitransformer.errors import TokenizerError
+from minitransformer.tokenization.forking import fork_safe_lock
 from minitransformer.tokenization.ids_to_text import IdsToText
 from minitransformer.tokenization.saving import copy_file, save_backend_files, save_tokenizer
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES, Token, as_token
@@ -109,7 +109,7 @@ class Tokenizer(TextToIds, IdsToText):
         self.clean_up_tokenization_spaces = bool(self.options["clean_up_tokenization_spaces"])
         self.split_special_tokens = bool(self.options["split_special_tokens"])
         self._warned_of_length = False
-        self._lock = threading.RLock()  # the backend holds padding and truncation of the call that runs
+        self._lock = fork_safe_lock(self)  # the backend holds padding and truncation of the call that runs
         self._register_tokens(self.options.pop("added_tokens_decoder") or {})
         self._set_prefix_space(bool(self.options["add_prefix_space"]))
         self._known_ids = len(self)  # counting takes the backend long; ids above are looked up one by one
@@ -180,7 +180,7 @@ class Tokenizer(TextToIds, IdsToText):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._lock = threading.RLock()
+        self._lock = fork_safe_lock(self)
 
     def __repr__(self) -> str:
         return (

@@ -99,6 +99,8 @@ def read_model(path: Path) -> SentencePieceModel:
         check_charsmap(model.charsmap)
     except (ValueError, TypeError, AttributeError, struct.error) as error:
         raise TokenizerError(f"{path} is truncated, or no SentencePiece model: {error}") from error
+    if len({piece.text for piece in model.pieces}) < len(model.pieces):
+        raise TokenizerError(f"{path} is no SentencePiece model: it has a piece twice")
     if not model.pieces:
         raise TokenizerError(f"{path} is no SentencePiece model: it has no pieces")
     if model.model_type != UNIGRAM:

@@ -24,6 +24,10 @@ Attack: TypeAlias = Callable[[Random, Path], Case]
 ATTACKS: tuple[str, ...] = (
     # one name a line
     "checkpoints",
+    "data",
+    "hub",
+    "kills",
+    "savings",
 )
 """The modules of this folder that are attacks; each has a line in docs/security.md."""
 

@@ -60,7 +60,12 @@ def pickled_words(path: Path) -> Path:
 
 FOLDERS: dict[str, tuple[Callable[[Path], Path], str, str, dict[str, Any]]] = {
     "bert": (wordpiece_of("bert"), "bert", "ForMaskedLM", BERT),
-    "distilbert": (wordpiece_of("distilbert"), "distilbert", "ForQuestionAnswering", {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 20}),
+    "distilbert": (
+        wordpiece_of("distilbert"),
+        "distilbert",
+        "ForQuestionAnswering",
+        {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 20},
+    ),
     "electra": (wordpiece_of("electra"), "electra", "ForTokenClassification", {**BERT, "embedding_size": 8}),
     "albert": (make.albert, "albert", "ForSequenceClassification", {**BERT, "embedding_size": 8}),
     "roberta": (make.roberta, "roberta", "ForMaskedLM", {**BERT, "pad_token_id": 1}),
@@ -76,9 +81,19 @@ FOLDERS: dict[str, tuple[Callable[[Path], Path], str, str, dict[str, Any]]] = {
         pickled_words,
         "transfo-xl",
         "ForCausalLM",
-        {"d_model": 16, "d_embed": 16, "n_layer": 2, "n_head": 2, "d_head": 8, "d_inner": 20, "cutoffs": [20, 40], "div_val": 2, "mem_len": 8},
+        {
+            "d_model": 16,
+            "d_embed": 16,
+            "n_layer": 2,
+            "n_head": 2,
+            "d_head": 8,
+            "d_inner": 20,
+            "cutoffs": [20, 40],
+            "div_val": 2,
+            "mem_len": 8,
+        },
     ),
-}  # fmt: skip
+}
 """Name -> maker of its vocabulary, model_type, head, sizes."""
 TOYS = ("bert-books", "bert-sentiment", "gpt2-stories", "marian-fr-en")
 FORMS = ("safetensors", "zip", "legacy", "shards")

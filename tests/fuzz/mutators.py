@@ -14,7 +14,8 @@ from typing import Any
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 3, 7, 10**3, 10**5, 10**7, 10**9, 2**31, 2**63, 10**30, -(10**9), 0.5, 1.5, -0.1,
     1e308, float("inf"), float("-inf"), float("nan"), "", "x", "-1", "0", "true", "no", "\0", "é", "\u202e", "../../x",
-    "/etc/passwd", "/dev/zero", "x" * 5000, "x" * 150_000, "a b", "[MASK]", "</s>", "relu", "float8_e4m3fn", [], [None], [0], [[]],
+    "/etc/passwd", "/dev/zero", "x" * 5000, "x" * 150_000, "a b", "[MASK]", "</s>", "relu", "float8_e4m3fn", [],
+    [None], [0], [[]],
     ["x"], [1, 2], list(range(5000)), {}, {"a": 1}, {"0": "A"}, {"content": "x"}, {"content": 5}, {"x": {"y": []}},
     "os.system", "__class__", "\\ud800", {"content": "x" * 3000, "lstrip": "yes"}, {str(i): i for i in range(3000)},
 )  # fmt: skip
@@ -100,7 +101,9 @@ def _change(draw: Random, content: Any) -> tuple[str, Any]:
         elif way == "wrap":
             holder[key] = draw.choice(([holder[key]], {"x": holder[key]}, [holder[key]] * 3, str(holder[key])))
         elif isinstance(holder[key], int | float):
-            holder[key] = draw.choice((-holder[key], holder[key] + 1, holder[key] * 1000, holder[key] / 3, not holder[key]))
+            holder[key] = draw.choice(
+                (-holder[key], holder[key] + 1, holder[key] * 1000, holder[key] / 3, not holder[key])
+            )
     except (IndexError, KeyError, OverflowError):
         pass
     return f"{way} of {str(key)[:60]!r}: {value!r:.60}", content
@@ -141,7 +144,8 @@ PROGRAMS: dict[str, bytes] = {
     "eval": b"c__builtin__\neval\n(S'1'\ntR.",
     "dotted": b"\x80\x04\x8c\x05torch\x8c\x0fserialization.os\x93)R.",
     "import": b"\x80\x04\x8c\x0atorch._C._x\x8c\x06system\x93)R.",
-    "patch Counter": b"\x80\x02ccollections\nCounter\n}X\x0b\x00\x00\x00most_commonK\x01sb0}X\x07\x00\x00\x00idx2sym]X\x01\x00\x00\x00aas.",
+    "patch Counter": b"\x80\x02ccollections\nCounter\n}X\x0b\x00\x00\x00most_commonK\x01sb0}X\x07\x00\x00\x00idx2sym]"
+    b"X\x01\x00\x00\x00aas.",
     "patch Tensor": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x04\x00\x00\x00__x_K\x01sb0}.",
     "big memo": b"\x80\x02}r\xff\xff\xff\x7f.",
     "big bytearray": b"\x80\x05\x96\x00\xe4\x0b\x54\x02\x00\x00\x00.",
@@ -154,11 +158,17 @@ PROGRAMS: dict[str, bytes] = {
     "doubled key": b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.",
     "marks": b"(" * 100_000 + b".",
     "tuples": b"\x80\x02)" + b"2\x86" * 3000 + b".",
-    "colliding keys": b"\x80\x02}(" + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(30_000)) + b"u.",
+    "colliding keys": b"\x80\x02}("
+    + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(30_000))
+    + b"u.",
     "persistent": b"\x80\x02X\x01\x00\x00\x00aQ.",
     "extension": b"\x80\x02\x82\x01.",
     "buffer": b"\x80\x05\x97.",
-    "copies": b"\x80\x02}(" + b"".join(b"M%cN" % bytes([b]) if False else b"K" + bytes([b]) + b"N" for b in range(256)) + b"uq\x00" + b"ccollections\nOrderedDict\nh\x00\x85R0" * 3000 + b".",
+    "copies": b"\x80\x02}("
+    + b"".join(b"K" + bytes([b]) + b"N" for b in range(256))
+    + b"uq\x00"
+    + b"ccollections\nOrderedDict\nh\x00\x85R0" * 3000
+    + b".",
     "protocol 9": b"\x80\x09N.",
     "nothing": b".",
     "one": b"K\x01.",
@@ -179,7 +189,9 @@ def pickle_of(draw: Random, data: bytes) -> tuple[str, bytes]:
         content = {"idx2sym": ["a", "b"], "x": Evil(function, draw.choice(("ran", "1", 10**10)))}
         return f"calls {function.__name__}", pickle.dumps(content, protocol=draw.randrange(6))
     changed = bytearray(data)
-    opcodes = b"(.0123FIJKLMNPQRSTUVXabcdeghijloprqstu})]\x80\x81\x82\x85\x86\x87\x88\x8a\x8b\x8c\x8e\x90\x93\x94\x95\x96"
+    opcodes = (
+        b"(.0123FIJKLMNPQRSTUVXabcdeghijloprqstu})]\x80\x81\x82\x85\x86\x87\x88\x8a\x8b\x8c\x8e\x90\x93\x94\x95\x96"
+    )
     for _ in range(draw.choice((1, 3, 20))):
         changed[draw.randrange(min(len(changed), 3000))] = draw.choice(opcodes)
     return "instructions", bytes(changed)
@@ -211,7 +223,9 @@ def spm_of(draw: Random, data: bytes) -> tuple[str, bytes]:
 
     fields = list(read_message(data))
     pieces = [i for i, (number, _) in enumerate(fields) if number == 1]
-    way = draw.choice("long nan inf kind many empty surrogate charsmap replacements unk type varint double repeat".split())
+    way = draw.choice(
+        "long nan inf kind many empty surrogate charsmap replacements unk type varint double repeat".split()
+    )
     at = draw.choice(pieces)
     if way in ("long", "nan", "inf", "kind", "empty", "surrogate", "double", "varint"):
         inner = dict(read_message(fields[at][1]))
