@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
-from minitransformer.arguments import HUB, READING, WRITING, settle, take_repository
+from minitransformer.arguments import HUB, READING_MODELS, WRITING, settle, take, take_repository
 from minitransformer.errors import ArgumentError, ConfigError, did_you_mean, warn_caller
 from minitransformer.files import together, write_whole
 from minitransformer.hub import Repository, read_json
@@ -255,12 +255,13 @@ class ModelConfig(metaclass=ConfigType):
 
     @classmethod
     def from_pretrained_dict(cls, raw: Mapping[str, Any], options: dict[str, Any]) -> Self:
-        """The config of a file's contents and the caller's options, which are all used up."""
+        """The config of a file's contents and the caller's options, which are taken out of it."""
         unused = options.pop("return_unused_kwargs", None)
         if unused:
             raise ArgumentError("return_unused_kwargs: nothing stays unused here; what is unknown is an error")
+        habits = take(options, READING_MODELS)
         config = cls.from_hf(raw).override(options)
-        settle(options, READING, [*_known_keys(cls), *HUB], f"{cls.__name__}.from_pretrained")
+        settle({**habits, **options}, READING_MODELS, [*_known_keys(cls), *HUB], f"{cls.__name__}.from_pretrained")
         return config
 
     @classmethod

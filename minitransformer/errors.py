@@ -13,6 +13,8 @@ from difflib import get_close_matches
 
 LONGEST_MESSAGE = 4000
 """Letters of an error; what it quotes of a file may have millions."""
+LONGEST_NAME = 200
+"""Of what may be a slip of the pen; to look for neighbours of anything longer takes time."""
 
 
 class MinitransformerError(Exception):
@@ -76,8 +78,18 @@ class PipelineError(MinitransformerError, ValueError):
     """Input or options that a pipeline cannot answer."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+class UnknownOptionError(PipelineError, GenerationError, TypeError):
+    """An option that a pipeline, an evaluation or ``generate`` does not have; names the nearest one."""
+
+
+class StudyError(MinitransformerError, ValueError):
+    """A study that cannot be made: inputs that do not fit each other, or a part that the model has not."""
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` for the nearest known name, or an empty string when none is near."""
+    if not isinstance(name, str) or len(name) > LONGEST_NAME:
+        return ""
     nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 

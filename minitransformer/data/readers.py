@@ -12,6 +12,7 @@ from minitransformer.data.records import Columns, Record, keep_where, pick_colum
 from minitransformer.data.streams import PER_RECORD, PER_VALUE, Budget, Lines
 from minitransformer.errors import DataError, did_you_mean
 from minitransformer.jsons import JSONError, parse_json
+from minitransformer.options import shown
 
 Rows: TypeAlias = Iterator[tuple[int | None, dict[str, Any]]]
 """The line where a row begins, and its columns in order; those of a table without names are called "0", "1", ..."""
@@ -105,7 +106,10 @@ def _find_files(name: str | Path) -> list[Path]:
         return [path]
     if path.is_dir():
         raise DataError(f"{path} is a folder: name its files, for example {path / '*.txt'}")
-    found = sorted(Path(found) for found in glob.glob(str(path)))
+    try:
+        found = sorted(Path(found) for found in glob.glob(str(path)))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{shown(str(name))} is no name of a file: {error}") from error
     if not found:
         near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise DataError(f"there is no file {path}.{near}")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from minitransformer.arguments import HUB, READING_MODELS, WRITING, as_bytes, settle, take_repository
+from minitransformer.arguments import HUB, READING_MODELS, WRITING, as_bytes, settle, take, take_repository
 from minitransformer.config import ModelConfig, config_names
 from minitransformer.errors import ArgumentError, CheckpointError, ConfigError, warn_caller
 from minitransformer.files import together, write_whole
@@ -27,6 +27,7 @@ from minitransformer.models.boundary import check_inputs, is_traced
 from minitransformer.models.drawing import draw_weights, drawn_when_built
 from minitransformer.models.resizing import resize
 from minitransformer.models.sizes import check_sizes
+from minitransformer.options import shown
 from minitransformer.weights import (
     BACKBONE,
     WeightMap,
@@ -134,7 +135,7 @@ class PretrainedModel(nn.Module):
         return bool(getattr(self.config, name)) and not _watched.get()
 
     @classmethod
-    def config_for(cls, config: Any, source: Source) -> Any:
+    def config_for(cls, config: ModelConfig, source: Source) -> ModelConfig:
         """The config, with what only the shapes in a file can say; an architecture may override it."""
         return config
 
@@ -210,8 +211,10 @@ class PretrainedModel(nn.Module):
         files = {name: options.pop(name, None) for name in ("use_safetensors", "variant")}
         names = Renaming(strip_prefix, options.pop("key_mapping", None) or {})
         dtype = as_dtype(dtype, config)
+        habits = take(options, READING_MODELS)
         config = config.override(options)
-        settle(options, READING_MODELS, [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)], f"{cls.__name__}.from_pretrained")
+        known = [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)]
+        settle({**habits, **options}, READING_MODELS, known, f"{cls.__name__}.from_pretrained")
 
         assert repository is not None or tensors is not None  # checked above
         source: Source = Tensors(tensors) if repository is None or tensors else open_checkpoint(repository, **files)
@@ -298,10 +301,10 @@ class PretrainedModel(nn.Module):
         if not is_main_process:
             return
         folder, size = Path(folder), as_bytes(max_shard_size)
+        tensors = export_weights(self, self.WEIGHTS, state_dict)
         dtype = str(self.dtype).removeprefix("torch.")
         config = self.config.replace(architectures=(type(self).__name__,), torch_dtype=dtype)
         with together(folder):
-            tensors = export_weights(self, self.WEIGHTS, state_dict)
             save_checkpoint(tensors, folder, max_shard_size=size, variant=variant)
             write_json(folder / "config.json", config.to_hf())
 
@@ -484,6 +487,18 @@ def read_config(source: str | Path | Repository) -> dict[str, Any]:
     return read_json(as_repository(source).file("config.json"))
 
 
+DTYPES = {
+    "float64": torch.float64,
+    "double": torch.float64,
+    "float32": torch.float32,
+    "float": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "half": torch.float16,
+}
+"""What a model can compute in, by name."""
+
+
 def as_dtype(dtype: DTypeArgument, config: ModelConfig) -> torch.dtype:
     """The torch type that is meant by a type, a name, or "auto" (what config.json says).
 
@@ -491,9 +506,9 @@ def as_dtype(dtype: DTypeArgument, config: ModelConfig) -> torch.dtype:
         ConfigError: no floating-point type has that name.
     """
     name = (config.torch_dtype if isinstance(dtype, str) and dtype == "auto" else dtype) or "float32"
-    found = getattr(torch, name.removeprefix("torch."), None) if isinstance(name, str) else name
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ConfigError(f"dtype {name!r} is not a floating-point type such as float32, bfloat16 or float16")
+    found = DTYPES.get(name.removeprefix("torch.")) if isinstance(name, str) else name
+    if not isinstance(found, torch.dtype) or found not in DTYPES.values():
+        raise ConfigError(f"dtype {shown(name)} is not a floating-point type such as float32, bfloat16 or float16")
     return found
 
 

@@ -38,6 +38,12 @@ BERT = {
 }
 GPT = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40}
 
+DISTILBERT = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 20}
+TRANSFORMER_XL = {
+    **{"d_model": 16, "d_embed": 16, "n_layer": 2, "n_head": 2, "d_head": 8, "d_inner": 20},
+    **{"cutoffs": [20, 40], "div_val": 2, "mem_len": 8},
+}
+
 
 def wordpiece_of(model_type: str) -> Callable[[Path], Path]:
     return lambda path: make.wordpiece(path, model_type)
