@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from minitransformer.errors import MissingFileError, did_you_mean
-from minitransformer.hub import OWNER, as_folder, embedded_names, resolve_file
+from minitransformer.hub import OWNER, Repository, as_folder, embedded_names
 from minitransformer.pipelines import pipeline
 from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.tasks import ALIASES, TASKS, find_class, guess_task
@@ -62,7 +62,7 @@ class Served:
 
     def _task(self) -> str:
         """What the model's card says it is for, if it has the head for it; else what its head is for."""
-        guessed = guess_task(self.source, None, None)
+        guessed = guess_task(self.source)
         said = ALIASES.get(str(self.card.get("pipeline_tag")), self.card.get("pipeline_tag"))
         if said == SIMILARITY:
             said = "feature-extraction"
@@ -283,7 +283,7 @@ class Vectors:
 
 def read_card(source: str) -> dict[str, Any]:
     """``pipeline_tag`` and ``tags`` from the head of a model card."""
-    path = resolve_file(source, "README.md", required=False)
+    path = Repository(source).find("README.md")
     text = path.read_text(encoding="utf-8", errors="replace") if path is not None else ""
     head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
     if head is None:
@@ -300,5 +300,5 @@ def compute_type() -> str:
 
 
 def _read(source: str, name: str) -> Any:
-    path = resolve_file(source, name, required=False)
+    path = Repository(source).find(name)
     return json.loads(path.read_text(encoding="utf-8")) if path is not None else None

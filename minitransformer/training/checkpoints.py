@@ -1,8 +1,8 @@
 """Checkpoints to resume from: whole or not there at all, and independent of the number of processes.
 
-A checkpoint is a folder ``step-000500`` with the weights and the optimizer's state, as ``torch.distributed.checkpoint``
-writes them (every process its share), and ``state.json`` with everything else. It is written under another name and
-renamed when all of it is on the disk, so a process killed at any moment leaves the one before.
+A checkpoint is a folder ``step-000500`` with the weights and the optimizer's state in safetensors files (every process
+writes its share), and ``state.json`` with everything else. It is written under another name and renamed when all of it
+is on the disk, so a process killed at any moment leaves the one before.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.distributed.checkpoint.api import CheckpointException
 
 from minitransformer.errors import TrainingError
 from minitransformer.files import together, write_whole
@@ -169,7 +167,7 @@ def load(path: Path, tensors: dict[str, Tensor]) -> None:
     """
     try:
         read_tensors(path, tensors)
-    except (CheckpointException, UnpicklingError, OSError, RuntimeError, ValueError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError, LookupError) as error:
         raise TrainingError(f"{path} cannot be read ({_reason(error)}); remove it to use an earlier one") from error
 
 
@@ -194,7 +192,7 @@ def writing(folder: Path, needed: int, part: Path | None = None) -> Iterator[Non
     """
     try:
         yield
-    except (OSError, SafetensorError, CheckpointException, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
         raise TrainingError(
@@ -204,8 +202,6 @@ def writing(folder: Path, needed: int, part: Path | None = None) -> Iterator[Non
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, CheckpointException):
-        error = next(iter(error.failures.values()))[0]
     # When a write fails, torch still tries to end its file, and then complains of that: what came first says why.
     error = next((one for one in _with_contexts(error) if isinstance(one, OSError)), error)
     return (str(error) or type(error).__name__).splitlines()[0]
