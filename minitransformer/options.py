@@ -603,6 +603,9 @@ def _join(words: Sequence[str]) -> str:
 
 # Messages -----------------------------------------------------------------------------------------------------------
 
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, what turns the direction of writing, and halves of characters."""
+
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 120
 _REPR.maxlong = 60
@@ -617,6 +620,22 @@ def shown(value: Any) -> str:
     except Exception:  # integers of thousands of digits, objects whose repr fails
         text = f"a value of type {type(value).__name__}"
     return " ".join(text.split()) if "\n" in text else text
+
+
+def harmless(text: str) -> str:
+    r"""Text without anything that steers a terminal: ``\u001b`` in the place of an escape character."""
+    return STEERING.sub(lambda found: escaped(found[0]), text)
+
+
+def escaped(character: str) -> str:
+    """A character as JSON writes it."""
+    number = ord(character)
+    return f"\\u{number:04x}" if number < 0x10000 else "\\u{:04x}\\u{:04x}".format(*_pair(number))
+
+
+def _pair(number: int) -> tuple[int, int]:
+    """The surrogates that JSON writes a character beyond the first 65,536 with."""
+    return 0xD800 + (number - 0x10000 >> 10), 0xDC00 + (number - 0x10000 & 0x3FF)
 
 
 def _as_json(value: Any) -> Any:
