@@ -88,6 +88,8 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, self.path))
         if self.hub.down:
             return self.send(503)
+        if self.path.startswith("/api/") and "/tree/" in self.path:  # a folder of further files: there is none
+            return self.send(404, {"X-Error-Code": "EntryNotFound"})
         repo_id, _, rest = self.path.strip("/").removeprefix("large/").partition("/resolve/")
         revision, _, name = rest.partition("/")
         repository, given = self.hub.repositories.get(repo_id), self.headers.get("Authorization")

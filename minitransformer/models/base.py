@@ -19,7 +19,7 @@ from minitransformer.arguments import READING_MODELS, WRITING, as_bytes, settle,
 from minitransformer.config import ModelConfig
 from minitransformer.errors import ArgumentError, CheckpointError, warn_caller
 from minitransformer.files import together, write_whole
-from minitransformer.generation import GenerationConfig, generate
+from minitransformer.generation import GenerationConfig, generate, transition_scores
 from minitransformer.hub import Repository, as_repository, read_json
 from minitransformer.layers import trace
 from minitransformer.models.boundary import check_inputs, is_traced
@@ -448,6 +448,16 @@ class GenerativeModel(PretrainedModel):
     def generate(self, input_ids: Tensor | None = None, **options: Any) -> Any:
         """Continue the prompts ``input_ids``; options and result as in ``minitransformer.generation.generate``."""
         return generate(self, input_ids, **options)
+
+    def compute_transition_scores(
+        self,
+        sequences: Tensor,
+        scores: tuple[Tensor, ...],
+        beam_indices: Tensor | None = None,
+        normalize_logits: bool = False,
+    ) -> Tensor:
+        """The score of every generated token, (rows, new tokens); as ``generation.transition_scores``."""
+        return transition_scores(sequences, scores, beam_indices, normalize_logits=normalize_logits)
 
     def load_generation_config(self, repository: Repository | None, given: Any = None) -> None:
         """Take the ``given`` one, or read generation_config.json, if there is one."""

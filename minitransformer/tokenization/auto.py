@@ -20,6 +20,7 @@ from minitransformer.tokenization.marian import MarianTokenizer
 from minitransformer.tokenization.mbart import MBart50Tokenizer, MBartTokenizer
 from minitransformer.tokenization.roberta import BartTokenizer, RobertaTokenizer
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES
+from minitransformer.tokenization.strategies import logger
 from minitransformer.tokenization.t5 import T5Tokenizer
 from minitransformer.tokenization.transformer_xl import TransfoXLTokenizer
 
@@ -81,7 +82,7 @@ class AutoTokenizer:
         source = take_repository(id_or_folder, overrides)
         config = source.read("tokenizer_config.json")
         asked = overrides.pop("tokenizer_class", None) or config.get("tokenizer_class")
-        family = find_class(asked) if asked else find_family(source)
+        family = find_class(asked, source) if asked else find_family(source)
         check_overrides(family, overrides)
         path = source.find("tokenizer.json") if family.uses_tokenizer_json else None
         if path is not None:
@@ -97,30 +98,33 @@ class AutoTokenizer:
         return family(family.build(files, complete), complete, files)
 
 
-def find_class(name: Any) -> type[Tokenizer]:
-    """The family of a ``tokenizer_class``."""
+def find_class(name: Any, source: Repository) -> type[Tokenizer]:
+    """The family of a ``tokenizer_class``; for one that is not known, a tokenizer.json as it is."""
     plain = str(name).removesuffix("Fast")
-    if plain not in CLASSES:
-        known = ", ".join(sorted(CLASSES))
-        raise TokenizerError(
-            f"tokenizer_class {name!r} is not supported.{did_you_mean(plain, CLASSES)} Known are {known}. "
-            "Where there is a tokenizer.json, tokenizer_class='PreTrainedTokenizerFast' reads it as it is"
-        )
-    return CLASSES[plain]
+    if plain in CLASSES:
+        return CLASSES[plain]
+    if source.find("tokenizer.json") is not None:
+        logger.warning("tokenizer_class %r is not known here: its tokenizer.json is read as it is", str(name))
+        return Tokenizer
+    raise TokenizerError(
+        f"tokenizer_class {name!r} is not supported.{did_you_mean(plain, CLASSES)} "
+        f"Known are {', '.join(sorted(CLASSES))}, and any other that has a tokenizer.json"
+    )
 
 
 def find_family(source: Repository) -> type[Tokenizer]:
     """The family by config.json, else by the files that are there."""
     config = source.read("config.json")
     if config.get("tokenizer_class"):
-        return find_class(config["tokenizer_class"])
+        return find_class(config["tokenizer_class"], source)
     model_type = config.get("model_type")
     if isinstance(model_type, str) and model_type in FAMILIES:
         return FAMILIES[model_type]
-    if model_type is not None:
+    if model_type is not None and source.find("tokenizer.json") is None:
         raise TokenizerError(
             f"no tokenizer is known for model_type {model_type!r} of config.json."
-            f"{did_you_mean(str(model_type), FAMILIES)} Known are {', '.join(sorted(FAMILIES))}"
+            f"{did_you_mean(str(model_type), FAMILIES)} Known are {', '.join(sorted(FAMILIES))}, and any other that "
+            "has a tokenizer.json"
         )
     return guess_family(source)
 

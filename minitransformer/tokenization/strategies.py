@@ -52,6 +52,7 @@ class Request:
     split_special: bool
     overflow: bool
     tensors: str | None
+    warns: bool
 
 
 Multiple = Annotated[int, Range(least=1, most=MOST_PADDING)]
