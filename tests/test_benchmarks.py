@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import tiny_folders
 
+from minitransformer.optimize import TOLERANCES
+
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "benchmarks"))
 
@@ -133,6 +135,17 @@ def test_a_worker_says_why_it_cannot(monkeypatch: pytest.MonkeyPatch, error: Exc
 
     (reply,) = conversation(monkeypatch, load)
     assert list(reply) == [told] and str(error) in reply[told]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_a_form_that_the_processor_lacks_is_missing_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.setattr("minitransformer.optimize.forms_here", lambda: [])
+    setup = SETUP | {"engine": "optimized", "dtype": dtype, "folder": str(tiny_folders.gpt2(tmp_path / "gpt2"))}
+    replies = io.StringIO()
+    serve(io.StringIO(json.dumps(setup) + "\n"), replies)
+    assert json.loads(replies.getvalue()) == {"unable": f"this processor has no kernels for {dtype}"}
 
 
 def test_a_worker_survives_a_work_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:

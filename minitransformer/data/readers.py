@@ -6,13 +6,13 @@ import csv
 import glob
 import gzip
 import io
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from minitransformer.data.records import Columns, Record, keep_where, pick_columns, rename_labels
 from minitransformer.errors import DataError, did_you_mean
+from minitransformer.jsons import JSONError, parse_json
 
 Rows: TypeAlias = Iterator[tuple[int | None, dict[str, Any]]]
 """The line where a row begins, and its columns in order; those of a table without names are called "0", "1", ..."""
@@ -235,10 +235,10 @@ def read_json(file: Path, text: str, **options: Any) -> Rows:
 
 def _parse(file: Path, text: str, line: int = 1) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        at = f"line {line + error.lineno - 1}, column {error.colno}"
-        raise DataError(f"{file}, {at}: this is not JSON: {error.msg}") from error
+        return parse_json(text)
+    except JSONError as error:
+        at = f"line {line + max(error.line - 1, 0)}" + (f", column {error.column}" if error.column else "")
+        raise DataError(f"{file}, {at}: this is not JSON: {error.what}") from error
 
 
 def read_conll(file: Path, text: str, **_: Any) -> Rows:

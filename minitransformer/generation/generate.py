@@ -16,16 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from minitransformer.errors import GenerationError
-from minitransformer.generation.config import GenerationConfig, resolve
+from minitransformer.generation.config import ARGUMENTS, GenerationConfig, resolve
 from minitransformer.generation.inputs import (
     check_assistant,
+    check_rows,
     check_token_types,
     decoder_prompt,
     padding_first,
@@ -39,6 +40,7 @@ from minitransformer.generation.outputs import GenerateOutput, Record
 from minitransformer.generation.processors import AllowedTokens, Processor, apply, build_processors
 from minitransformer.generation.stepper import DecodingModel, Stepper, new_stepper
 from minitransformer.generation.stopping import Criterion, TextOfTokens, build_criteria, finished
+from minitransformer.options import declared
 
 
 class Streamer(Protocol):
@@ -53,8 +55,8 @@ def generate(
     input_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
     generation_config: GenerationConfig | None = None,
-    logits_processor: Iterable[Processor] | None = None,
-    stopping_criteria: Iterable[Criterion] | None = None,
+    logits_processor: Iterable[Processor] | Processor | None = None,
+    stopping_criteria: Iterable[Criterion] | Criterion | None = None,
     streamer: Streamer | None = None,
     prefix_allowed_tokens_fn: AllowedTokens | None = None,
     assistant_model: DecodingModel | None = None,
@@ -64,7 +66,7 @@ def generate(
     decoder_input_ids: Tensor | None = None,
     decoder_attention_mask: Tensor | None = None,
     use_model_defaults: bool | None = None,
-    compat: str | None = None,
+    compat: Literal["transformers"] | None = None,
     generator: torch.Generator | None = None,
     **options: Any,
 ) -> Tensor | GenerateOutput:
@@ -121,6 +123,8 @@ def generate(
         generator=generator,
         **options,
     )
+    if streamer is not None:
+        OBJECTS["streamer"].read(streamer, GenerationError)
     if run.config.num_beams > 1:
         if streamer is not None:
             raise GenerationError("a streamer needs num_beams=1: which beam wins is known only at the end")
@@ -410,8 +414,8 @@ def _prepare(
     attention_mask: Tensor | None,
     generation_config: GenerationConfig | None = None,
     *,
-    logits_processor: Iterable[Processor] | None = None,
-    stopping_criteria: Iterable[Criterion] | None = None,
+    logits_processor: Iterable[Processor] | Processor | None = None,
+    stopping_criteria: Iterable[Criterion] | Criterion | None = None,
     prefix_allowed_tokens_fn: AllowedTokens | None = None,
     assistant_model: DecodingModel | None = None,
     tokenizer: TextOfTokens | None = None,
@@ -420,14 +424,16 @@ def _prepare(
     decoder_input_ids: Tensor | None = None,
     decoder_attention_mask: Tensor | None = None,
     use_model_defaults: bool | None = None,
-    compat: str | None = None,
+    compat: Literal["transformers"] | None = None,
     generator: torch.Generator | None = None,
     inputs: Tensor | None = None,
     **options: Any,
 ) -> _Run:
     """Settle options and inputs, and check both, before anything is computed."""
-    if compat not in (None, "transformers"):
-        raise GenerationError(f"compat must be None or 'transformers', not {compat!r}")
+    given = {"logits_processor": logits_processor, "stopping_criteria": stopping_criteria, "compat": compat}
+    given |= {"prefix_allowed_tokens_fn": prefix_allowed_tokens_fn, "assistant_model": assistant_model}
+    given |= {"tokenizer": tokenizer, "use_model_defaults": use_model_defaults, "generator": generator}
+    given = {name: OBJECTS[name].read(value, GenerationError) for name, value in given.items()}
     config = resolve(model.generation_config, generation_config, options, use_model_defaults)
     eos, pad = special_tokens(config, model.device)
 
@@ -458,6 +464,7 @@ def _prepare(
 
     max_length = settle_lengths(config, options, ids.shape[1], num_positions_used, model.config.max_positions)
     copies = max(config.num_beams, config.num_return_sequences)
+    check_rows(copies, model.config.vocab_size)
     assistant = None
     if assistant_model is not None:
         check_assistant(model, assistant_model, config, len(ids), encoder_outputs)
@@ -475,9 +482,9 @@ def _prepare(
             eos=eos,
             vocab_size=model.config.vocab_size,
             allowed_tokens=prefix_allowed_tokens_fn,
-            extra=_list(logits_processor),
+            extra=_list(given["logits_processor"]),
         ),
-        criteria=build_criteria(config, eos=eos, tokenizer=tokenizer, extra=_list(stopping_criteria)),
+        criteria=build_criteria(config, eos=eos, tokenizer=tokenizer, extra=_list(given["stopping_criteria"])),
         pad=pad,
         eos=eos,
         max_length=max_length,
@@ -490,3 +497,7 @@ def _list(functions: Any) -> list[Any]:
     if functions is None:
         return []
     return list(functions) if isinstance(functions, Iterable) else [functions]
+
+
+OBJECTS = declared(generate, names={*ARGUMENTS, "compat"})
+"""What ``generate`` takes beside options and tensors."""

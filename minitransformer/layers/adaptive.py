@@ -36,6 +36,7 @@ class AdaptiveEmbedding(nn.Module):
         self.tables = nn.ModuleList(nn.Embedding(size, width) for size, width in zip(sizes, widths, strict=True))
         self.projections = nn.ModuleList(Linear(width, hidden_size, bias=False) for width in widths if project)
         self.hidden_size = hidden_size
+        self.words = Tap("batch token hidden_size")
         self.output = Tap("batch token hidden_size")
 
     def forward(self, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token hidden_size"]:
@@ -51,7 +52,7 @@ class AdaptiveEmbedding(nn.Module):
             inside = (ids >= first) & (ids < end)
             found = self.tables[i](ids[inside] - first)
             x[inside] = self.projections[i](found) if self.projections else found
-        return self.output(x * self.hidden_size**0.5)
+        return self.output(self.words(x) * self.hidden_size**0.5)
 
 
 class AdaptiveLogSoftmax(nn.Module):
@@ -77,11 +78,12 @@ class AdaptiveLogSoftmax(nn.Module):
         each = widths if len(widths) > 1 else [widths[0]] * len(clusters)
         self.projections = nn.ModuleList(Linear(width, hidden_size, bias=False) for width in each if project)
         self.clusters = Linear(widths[0], len(clusters) - 1) if len(clusters) > 1 else None
+        self.frequent = Tap("batch ... frequent")
         self.logits = Tap("batch ... classes")
 
     def forward(self, x: Float[Tensor, "*batch hidden_size"]) -> Float[Tensor, "*batch vocab_size"]:
         """Log probabilities of all words."""
-        head = self._frequent(x)
+        head = self.frequent(self._frequent(x))
         shortlist = self.clusters_of_words[0][1]
         parts = [head[..., :shortlist]]
         for i in range(1, len(self.clusters_of_words)):

@@ -32,6 +32,7 @@ def attend(
     *,
     temperature: float,
     dropout: float = 0.0,
+    raw_scores_tap: nn.Module = _UNWATCHED,
     scores_tap: nn.Module = _UNWATCHED,
     pattern_tap: nn.Module = _UNWATCHED,
 ) -> Float[Tensor, "batch heads query head_size"]:
@@ -45,10 +46,12 @@ def attend(
         bias: added to the scores before the mask (relative positions).
         temperature: divides the dot products, usually ``sqrt(head_size)``, to keep them of the size of one.
         dropout: probability that a weight of the pattern is dropped.
+        raw_scores_tap: sees (and may replace) the scores before bias and mask.
         scores_tap: sees (and may replace) the scores, after bias and mask.
         pattern_tap: sees (and may replace) the attention weights.
     """
     scores = torch.einsum("bhtk, bhsk -> bhts", query, key) / temperature  # how well each query fits each key
+    scores = raw_scores_tap(scores)
     if bias is not None:
         scores = scores + bias
     if mask is not None:
@@ -129,6 +132,7 @@ class MultiHeadAttention(nn.Module):
         self.q = Tap("batch heads query head_size")
         self.k = Tap("batch heads key head_size")
         self.v = Tap("batch heads key head_size")
+        self.raw_scores = Tap("batch heads query key")
         self.scores = Tap("batch heads query key")
         self.pattern = Tap("batch heads query key")
         self.mixed = Tap("batch heads query head_size")
@@ -155,8 +159,8 @@ class MultiHeadAttention(nn.Module):
         q, k, v = self._project(x, memory, cache)  # (B, H, T, K), (B, H, S, K) twice
         dropout = self.dropout if self.training else 0.0
 
-        if self.scores.watched or self.pattern.watched or gradient_is_slow(q):
-            taps = {"scores_tap": self.scores, "pattern_tap": self.pattern}
+        if self.raw_scores.watched or self.scores.watched or self.pattern.watched or gradient_is_slow(q):
+            taps = {"raw_scores_tap": self.raw_scores, "scores_tap": self.scores, "pattern_tap": self.pattern}
             mixed = attend(q, k, v, mask, bias, temperature=self.temperature, dropout=dropout, **taps)
         else:
             mixed = attend_fused(q, k, v, mask, bias, temperature=self.temperature, dropout=dropout)

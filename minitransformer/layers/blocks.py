@@ -42,9 +42,14 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.input = Tap("batch token hidden_size")
-        self.attn, self.attn_norm = attn, norm()
-        self.cross_attn, self.cross_attn_norm = cross_attn, norm() if cross_attn is not None else None
-        self.ffn, self.ffn_norm = ffn, norm()
+        self.attn, self.after_attn = attn, Tap("batch token hidden_size")
+        self.attn_norm, self.attn_normed = norm(), Tap("batch token hidden_size")
+        self.cross_attn = cross_attn
+        if cross_attn is not None:
+            self.after_cross_attn = Tap("batch token hidden_size")
+            self.cross_attn_norm, self.cross_attn_normed = norm(), Tap("batch token hidden_size")
+        self.ffn, self.after_ffn = ffn, Tap("batch token hidden_size")
+        self.ffn_norm, self.ffn_normed = norm(), Tap("batch token hidden_size")
         self.dropout = nn.Dropout(dropout)
         self.output = Tap("batch token hidden_size")
 
@@ -65,12 +70,12 @@ class PostNormBlock(Block):
         """One block; ``memory`` is the encoder's output, ``cache`` what earlier calls saw."""
         x = self.input(x)
         attn = self.attn(x, mask=mask, bias=bias, cache=None if cache is None else cache.self_attn)
-        x = self.attn_norm(x + self.dropout(attn))
-        if self.cross_attn is not None and self.cross_attn_norm is not None:
+        x = self.attn_normed(self.attn_norm(self.after_attn(x + self.dropout(attn))))
+        if self.cross_attn is not None:
             cross_cache = None if cache is None else cache.cross_attn
             cross = self.cross_attn(x, memory, mask=memory_mask, cache=cross_cache)
-            x = self.cross_attn_norm(x + self.dropout(cross))
-        x = self.ffn_norm(x + self.dropout(self.ffn(x)))
+            x = self.cross_attn_normed(self.cross_attn_norm(self.after_cross_attn(x + self.dropout(cross))))
+        x = self.ffn_normed(self.ffn_norm(self.after_ffn(x + self.dropout(self.ffn(x)))))
         return self.output(x)
 
 
@@ -89,13 +94,15 @@ class PreNormBlock(Block):
     ) -> Float[Tensor, "batch query hidden_size"]:
         """One block; ``memory`` is the encoder's output, ``cache`` what earlier calls saw."""
         x = self.input(x)
-        attn = self.attn(self.attn_norm(x), mask=mask, bias=bias, cache=None if cache is None else cache.self_attn)
-        x = add(x, self.dropout(attn))
-        if self.cross_attn is not None and self.cross_attn_norm is not None:
+        normed = self.attn_normed(self.attn_norm(x))
+        attn = self.attn(normed, mask=mask, bias=bias, cache=None if cache is None else cache.self_attn)
+        x = self.after_attn(add(x, self.dropout(attn)))
+        if self.cross_attn is not None:
+            normed = self.cross_attn_normed(self.cross_attn_norm(x))
             cross_cache = None if cache is None else cache.cross_attn
-            cross = self.cross_attn(self.cross_attn_norm(x), memory, mask=memory_mask, cache=cross_cache)
-            x = add(x, self.dropout(cross))
-        x = add(x, self.dropout(self.ffn(self.ffn_norm(x))))
+            cross = self.cross_attn(normed, memory, mask=memory_mask, cache=cross_cache)
+            x = self.after_cross_attn(add(x, self.dropout(cross)))
+        x = self.after_ffn(add(x, self.dropout(self.ffn(self.ffn_normed(self.ffn_norm(x))))))
         return self.output(x)
 
 
@@ -135,6 +142,7 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = final_norm
         self.relative_positions = relative_positions
+        self.final_normed = Tap("batch token hidden_size")
         self.dropout = nn.Dropout(dropout)
         self.output = Tap("batch token hidden_size")
 
@@ -157,4 +165,4 @@ class Stack(nn.Module):
             x = block(x, mask, bias, memory=memory, memory_mask=memory_mask, cache=block_cache)
         if self.final_norm is not None:
             x = self.final_norm(x)
-        return self.output(self.dropout(x))
+        return self.output(self.dropout(self.final_normed(x)))

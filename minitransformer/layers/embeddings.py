@@ -34,6 +34,10 @@ class Embeddings(nn.Module):
         self.word, self.position, self.token_type, self.norm, self.scale = word, position, token_type, norm, scale
         self.dropout = nn.Dropout(dropout)
         self.words = Tap("batch token hidden_size")
+        self.token_types = Tap("batch token hidden_size")
+        self.positions = Tap("batch token hidden_size")
+        self.sum = Tap("batch token hidden_size")
+        self.normed = Tap("batch token hidden_size")
         self.output = Tap("batch token hidden_size")
 
     def forward(
@@ -53,14 +57,15 @@ class Embeddings(nn.Module):
             if self.token_type is None:
                 raise ValueError("this model has no token types: leave token_type_ids out")
             check_ids("token_type_ids", token_type_ids, self.token_type.num_embeddings)
-            x = x + self.token_type(token_type_ids)
+            x = x + self.token_types(self.token_type(token_type_ids))
         if self.scale != 1.0:
             x = x * self.scale
         if self.position is not None:
-            x = x + self.position(position_ids)
+            x = x + self.positions(self.position(position_ids))
+        x = self.sum(x)
         if self.norm is not None:
             x = self.norm(x)
-        return self.output(self.dropout(x))
+        return self.output(self.dropout(self.normed(x)))
 
 
 def check_ids(name: str, ids: Tensor, size: int) -> None:

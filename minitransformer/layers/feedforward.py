@@ -35,12 +35,13 @@ class FeedForward(nn.Module):
         self.activation = activation
         self.dropout = nn.Dropout(dropout)
         self.down = Linear(intermediate_size, hidden_size, bias=bias)
+        self.pre = Tap("batch token intermediate_size")
         self.hidden = Tap("batch token intermediate_size")
         self.out = Tap("batch token hidden_size")
 
     def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token hidden_size"]:
         """Transform every token by itself."""
-        hidden = self.hidden(self.activation(self.up(x)))  # (B, T, F)
+        hidden = self.hidden(self.activation(self.pre(self.up(x))))  # (B, T, F)
         return self.out(project(self.down, self.dropout(hidden)))  # (B, T, D)
 
 
@@ -70,12 +71,15 @@ class GatedFeedForward(nn.Module):
         self.linear = Linear(hidden_size, intermediate_size, bias=bias)
         self.dropout = nn.Dropout(dropout)
         self.down = Linear(intermediate_size, hidden_size, bias=bias)
+        self.pre = Tap("batch token intermediate_size")
+        self.gated = Tap("batch token intermediate_size")
         self.hidden = Tap("batch token intermediate_size")
         self.out = Tap("batch token hidden_size")
 
     def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token hidden_size"]:
         """Transform every token by itself."""
-        hidden = self.hidden(self.activation(self.gate(x)) * self.linear(x))  # (B, T, F)
+        gate = self.activation(self.pre(self.gate(x)))
+        hidden = self.hidden(gate * self.gated(self.linear(x)))  # (B, T, F)
         return self.out(project(self.down, self.dropout(hidden)))  # (B, T, D)
 
 

@@ -11,14 +11,18 @@ from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 
-def padding_mask(attention_mask: Shaped[Tensor, "batch key"] | None) -> Bool[Tensor, "batch 1 1 key"] | None:
+def padding_mask(
+    attention_mask: Shaped[Tensor, "#batch *axes key"] | None,
+) -> Bool[Tensor, "#batch #heads #query key"] | None:
     """Hide padding: from a tokenizer's 0/1 ``attention_mask``, on whichever side the padding lies.
 
-    A mask without any zero hides nothing and becomes None, which lets attention take its quickest path.
+    A mask without any zero hides nothing and becomes None, which lets attention take its quickest path. A mask that
+    says it for each query, of (batch, query, key) or (batch, heads, query, key), is meant in the same way.
     """
     if attention_mask is None or bool(attention_mask.all()):
         return None
-    return attention_mask[:, None, None, :] != 0
+    hides = attention_mask != 0
+    return hides if hides.dim() == 4 else hides[:, None] if hides.dim() == 3 else hides[:, None, None, :]
 
 
 def causal_mask(

@@ -9,10 +9,12 @@ from einops import rearrange
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from minitransformer.layers.taps import Tap
+
 
 def token_positions(
     length: int,
-    attention_mask: Shaped[Tensor, "batch total"] | None = None,
+    attention_mask: Shaped[Tensor, "batch *axes total"] | None = None,
     *,
     offset: int = 0,
     device: torch.device | str | None = None,
@@ -22,11 +24,11 @@ def token_positions(
     Args:
         length: number of tokens to place.
         attention_mask: 0/1 for all tokens so far, cached ones included; padding on either side. Padding itself gets
-            some position that exists; nothing attends to it.
+            some position that exists; nothing attends to it. One that speaks of pairs of tokens tells no padding.
         offset: number of cached tokens, when there is no mask.
         device: where the ids are wanted, when there is no mask.
     """
-    if attention_mask is None:
+    if attention_mask is None or attention_mask.dim() != 2:
         return torch.arange(offset, offset + length, device=device)[None]
     counted = attention_mask.long().cumsum(dim=-1) - 1
     return counted.clamp(min=0)[:, -length:]
@@ -152,6 +154,7 @@ class RelativePositions(nn.Module):
         super().__init__()
         self.bias = nn.Embedding(num_buckets, num_heads)
         self.max_distance, self.bidirectional = max_distance, bidirectional
+        self.out = Tap("1 heads query key")
 
     def forward(self, num_queries: int, num_keys: int) -> Float[Tensor, "1 heads query key"]:
         """The bias for these numbers of tokens; the last query is the last key, as in ``causal_mask``."""
@@ -159,4 +162,4 @@ class RelativePositions(nn.Module):
         queries = torch.arange(num_keys - num_queries, num_keys, device=device)
         distances = torch.arange(num_keys, device=device)[None] - queries[:, None]
         buckets = relative_buckets(distances, num_buckets, self.max_distance, bidirectional=self.bidirectional)
-        return rearrange(self.bias(buckets), "t s h -> 1 h t s")
+        return self.out(rearrange(self.bias(buckets), "t s h -> 1 h t s"))

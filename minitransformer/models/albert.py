@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -119,15 +119,24 @@ WEIGHTS = WeightMap(
         norm(f"{GROUP}.full_layer_layer_norm", f"{BLOCK}.ffn_norm"),
         linear("pooler", "pooler.dense"),
     ],
-    heads=[
-        linear("predictions.dense", "mlm_head.dense"),
-        norm("predictions.LayerNorm", "mlm_head.norm"),
-        Row("predictions.decoder.weight", "mlm_head.decoder.weight"),
-        Row("predictions.bias", "mlm_head.decoder.bias"),
-        linear("sop_classifier.classifier", "sop_head"),
-        linear("classifier", "classifier"),
-        linear("qa_outputs", "qa_outputs"),
-    ],
+    heads={
+        "ForPreTraining": [
+            linear("predictions.dense", "head.words.dense"),
+            norm("predictions.LayerNorm", "head.words.norm"),
+            Row("predictions.decoder.weight", "head.words.decoder.weight"),
+            Row("predictions.bias", "head.words.decoder.bias"),
+            linear("sop_classifier.classifier", "head.order"),
+        ],
+        "ForMaskedLM": [
+            linear("predictions.dense", "head.dense"),
+            norm("predictions.LayerNorm", "head.norm"),
+            Row("predictions.decoder.weight", "head.decoder.weight"),
+            Row("predictions.bias", "head.decoder.bias"),
+        ],
+        "ForSequenceClassification": linear("classifier", "head"),
+        "ForTokenClassification": linear("classifier", "head"),
+        "ForQuestionAnswering": linear("qa_outputs", "head"),
+    },
     tied=[
         Tied("albert.embeddings.word_embeddings.weight", "predictions.decoder.weight"),
         Tied("predictions.bias", "predictions.decoder.bias"),
@@ -229,23 +238,28 @@ def masked_lm_head(config: AlbertConfig, word: nn.Embedding) -> MaskedLMHead:
 class AlbertForPreTraining(AlbertPretrained):
     """Both tasks of pretraining: guess the words under ``[MASK]``, and tell whether two texts are in order."""
 
+    HEAD = "ForPreTraining"
+
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__(config)
-        self.albert = AlbertModel(config)
-        self.mlm_head = masked_lm_head(config, self.albert.embeddings.word)
-        self.sop_head = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+        self.backbone = AlbertModel(config)
+        words = masked_lm_head(config, self.backbone.embeddings.word)
+        order = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+        self.head = nn.ModuleDict({"words": words, "order": order})
 
     def forward(
         self,
-        *inputs: Any,
-        labels: Int[Tensor, "batch token"] | None = None,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+        labels: Ids | None = None,
         sentence_order_label: Int[Tensor, " batch"] | None = None,
-        **named: Any,
     ) -> PreTrainingOutput:
         """Score words and order; the loss wants both kinds of labels. Order: 0 as written, 1 swapped."""
-        output = self.albert(*inputs, **named)
-        prediction_logits = self.mlm_head(output.last_hidden_state)
-        sop_logits = self.sop_head(output.pooler_output)
+        output = self.backbone(input_ids, attention_mask, token_type_ids, position_ids)
+        prediction_logits = self.head["words"](output.last_hidden_state)
+        sop_logits = self.head["order"](output.pooler_output)
         words = token_loss(prediction_logits, labels)
         order = classification_loss(sop_logits, sentence_order_label, "single_label_classification")
         loss = None if words is None or order is None else words + order
@@ -257,8 +271,8 @@ class AlbertForMaskedLM(heads.MaskedLM, AlbertPretrained):
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__(config)
-        self.albert = AlbertModel(config, add_pooling_layer=False)
-        self.mlm_head = masked_lm_head(config, self.albert.embeddings.word)
+        self.backbone = AlbertModel(config, add_pooling_layer=False)
+        self.head = masked_lm_head(config, self.backbone.embeddings.word)
 
 
 class AlbertForSequenceClassification(heads.SequenceClassification, AlbertPretrained):
@@ -266,8 +280,8 @@ class AlbertForSequenceClassification(heads.SequenceClassification, AlbertPretra
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__(config)
-        self.albert = AlbertModel(config)
-        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+        self.backbone = AlbertModel(config)
+        self.head = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
 
 
 class AlbertForTokenClassification(heads.TokenClassification, AlbertPretrained):
@@ -275,8 +289,8 @@ class AlbertForTokenClassification(heads.TokenClassification, AlbertPretrained):
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__(config)
-        self.albert = AlbertModel(config, add_pooling_layer=False)
-        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+        self.backbone = AlbertModel(config, add_pooling_layer=False)
+        self.head = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
 
 
 class AlbertForQuestionAnswering(heads.QuestionAnswering, AlbertPretrained):
@@ -284,8 +298,8 @@ class AlbertForQuestionAnswering(heads.QuestionAnswering, AlbertPretrained):
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__(config)
-        self.albert = AlbertModel(config, add_pooling_layer=False)
-        self.qa_outputs = Logits(config.hidden_size, 2)
+        self.backbone = AlbertModel(config, add_pooling_layer=False)
+        self.head = Logits(config.hidden_size, 2)
 
 
 ARCHITECTURE = Architecture(

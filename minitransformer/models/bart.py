@@ -137,15 +137,15 @@ class BartModel(seq2seq.EncoderDecoder, BartPretrained):
 class BartForConditionalGeneration(seq2seq.ConditionalGeneration, BartPretrained):
     """Turn a text into another: summarise, translate, repair."""
 
-    OPTIONAL = ("lm_head.bias",)
+    OPTIONAL = ("head.bias",)
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
-        self.model = BartModel(config)
-        self.lm_head = Logits(config.hidden_size, config.vocab_size)
-        self.lm_head.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
+        self.backbone = BartModel(config)
+        self.head = Logits(config.hidden_size, config.vocab_size)
+        self.head.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
         if config.tie_word_embeddings:
-            self.lm_head.weight = self.model.encoder_embeddings.word.weight
+            self.head.weight = self.backbone.encoder_embeddings.word.weight
 
 
 class BartForSequenceClassification(seq2seq.SequenceClassification, BartPretrained):
@@ -153,8 +153,8 @@ class BartForSequenceClassification(seq2seq.SequenceClassification, BartPretrain
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
-        self.model = BartModel(config)
-        self.classifier = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
+        self.backbone = BartModel(config)
+        self.head = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
 
 
 class BartForQuestionAnswering(seq2seq.QuestionAnswering, BartPretrained):
@@ -162,8 +162,8 @@ class BartForQuestionAnswering(seq2seq.QuestionAnswering, BartPretrained):
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
-        self.model = BartModel(config)
-        self.qa_outputs = Logits(config.hidden_size, 2)
+        self.backbone = BartModel(config)
+        self.head = Logits(config.hidden_size, 2)
 
 
 ARCHITECTURE = Architecture(

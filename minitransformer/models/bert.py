@@ -89,15 +89,18 @@ WEIGHTS = WeightMap(
         norm("encoder.layer.{i}.output.LayerNorm", "encoder.blocks.{i}.ffn_norm"),
         linear("pooler.dense", "pooler.dense"),
     ],
-    heads=[
-        linear("cls.predictions.transform.dense", "mlm_head.dense"),
-        norm("cls.predictions.transform.LayerNorm", "mlm_head.norm"),
-        Row("cls.predictions.decoder.weight", "mlm_head.decoder.weight"),
-        Row("cls.predictions.bias", "mlm_head.decoder.bias"),
-        linear("cls.seq_relationship", "nsp_head"),
-        linear("classifier", "classifier"),
-        linear("qa_outputs", "qa_outputs"),
-    ],
+    heads={
+        "ForMaskedLM": [
+            linear("cls.predictions.transform.dense", "head.dense"),
+            norm("cls.predictions.transform.LayerNorm", "head.norm"),
+            Row("cls.predictions.decoder.weight", "head.decoder.weight"),
+            Row("cls.predictions.bias", "head.decoder.bias"),
+        ],
+        "ForNextSentencePrediction": linear("cls.seq_relationship", "head"),
+        "ForSequenceClassification": linear("classifier", "head"),
+        "ForTokenClassification": linear("classifier", "head"),
+        "ForQuestionAnswering": linear("qa_outputs", "head"),
+    },
     tied=[
         Tied("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"),
         Tied("cls.predictions.bias", "cls.predictions.decoder.bias"),
@@ -164,9 +167,9 @@ class BertForMaskedLM(heads.MaskedLM, BertPretrained):
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         D, act = config.hidden_size, activation(config.activation)
-        self.bert = BertModel(config, add_pooling_layer=False)
-        word, last_norm = self.bert.embeddings.word, nn.LayerNorm(D, eps=config.norm_eps)
-        self.mlm_head = MaskedLMHead(D, word, act, last_norm, tied=config.tie_word_embeddings)
+        self.backbone = BertModel(config, add_pooling_layer=False)
+        word, last_norm = self.backbone.embeddings.word, nn.LayerNorm(D, eps=config.norm_eps)
+        self.head = MaskedLMHead(D, word, act, last_norm, tied=config.tie_word_embeddings)
 
 
 class BertForNextSentencePrediction(heads.NextSentencePrediction, BertPretrained):
@@ -174,8 +177,8 @@ class BertForNextSentencePrediction(heads.NextSentencePrediction, BertPretrained
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
-        self.bert = BertModel(config)
-        self.nsp_head = Logits(config.hidden_size, 2)
+        self.backbone = BertModel(config)
+        self.head = Logits(config.hidden_size, 2)
 
 
 class BertForSequenceClassification(heads.SequenceClassification, BertPretrained):
@@ -183,8 +186,8 @@ class BertForSequenceClassification(heads.SequenceClassification, BertPretrained
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
-        self.bert = BertModel(config)
-        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+        self.backbone = BertModel(config)
+        self.head = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
 
 
 class BertForTokenClassification(heads.TokenClassification, BertPretrained):
@@ -192,8 +195,8 @@ class BertForTokenClassification(heads.TokenClassification, BertPretrained):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
-        self.bert = BertModel(config, add_pooling_layer=False)
-        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+        self.backbone = BertModel(config, add_pooling_layer=False)
+        self.head = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
 
 
 class BertForQuestionAnswering(heads.QuestionAnswering, BertPretrained):
@@ -201,8 +204,8 @@ class BertForQuestionAnswering(heads.QuestionAnswering, BertPretrained):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
-        self.bert = BertModel(config, add_pooling_layer=False)
-        self.qa_outputs = Logits(config.hidden_size, 2)
+        self.backbone = BertModel(config, add_pooling_layer=False)
+        self.head = Logits(config.hidden_size, 2)
 
 
 ARCHITECTURE = Architecture(

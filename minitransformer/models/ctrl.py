@@ -92,10 +92,10 @@ WEIGHTS = WeightMap(
         linear("h.{i}.ffn.2", "decoder.blocks.{i}.ffn.down"),
         norm("layernorm", "decoder.final_norm"),
     ],
-    heads=[
-        linear("lm_head", "lm_head"),
-        Row("classifier.weight", "score.weight"),
-    ],
+    heads={
+        "ForCausalLM": linear("lm_head", "head"),
+        "ForSequenceClassification": [Row("classifier.weight", "head.weight")],
+    },
     tied=[Tied("transformer.w.weight", "lm_head.weight")],
 )
 
@@ -179,10 +179,10 @@ class CTRLLMHeadModel(heads.CausalLM, CTRLPretrained):
 
     def __init__(self, config: CTRLConfig) -> None:
         super().__init__(config)
-        self.transformer = CTRLModel(config)
-        self.lm_head = Logits(config.hidden_size, config.vocab_size)
+        self.backbone = CTRLModel(config)
+        self.head = Logits(config.hidden_size, config.vocab_size)
         if config.tie_word_embeddings:
-            self.lm_head.weight = self.transformer.embeddings.word.weight
+            self.head.weight = self.backbone.embeddings.word.weight
 
 
 class CTRLForSequenceClassification(heads.LastTokenClassification, CTRLPretrained):
@@ -190,8 +190,8 @@ class CTRLForSequenceClassification(heads.LastTokenClassification, CTRLPretraine
 
     def __init__(self, config: CTRLConfig) -> None:
         super().__init__(config)
-        self.transformer = CTRLModel(config)
-        self.score = Logits(config.hidden_size, config.num_labels, bias=False)
+        self.backbone = CTRLModel(config)
+        self.head = Logits(config.hidden_size, config.num_labels, bias=False)
 
 
 ARCHITECTURE = Architecture(

@@ -22,7 +22,6 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -31,7 +30,6 @@ from minitransformer.layers import (
     Embeddings,
     FeedForward,
     LearnedPositions,
-    Linear,
     MultiHeadAttention,
     PostNormBlock,
     Stack,
@@ -42,8 +40,8 @@ from minitransformer.layers import (
 )
 from minitransformer.models import heads
 from minitransformer.models.base import Architecture, PretrainedModel, single_stack
-from minitransformer.models.heads import Logits, MaskedLMHead
-from minitransformer.models.outputs import BaseOutput
+from minitransformer.models.heads import DenseClassifier, Logits, MaskedLMHead
+from minitransformer.models.outputs import BaseOutput, LogitsOutput, QuestionAnsweringOutput
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -87,15 +85,20 @@ WEIGHTS = WeightMap(
         linear("transformer.layer.{i}.ffn.lin2", "encoder.blocks.{i}.ffn.down"),
         norm("transformer.layer.{i}.output_layer_norm", "encoder.blocks.{i}.ffn_norm"),
     ],
-    heads=[
-        linear("vocab_transform", "mlm_head.dense"),
-        norm("vocab_layer_norm", "mlm_head.norm"),
-        Row("vocab_projector.weight", "mlm_head.decoder.weight"),
-        Row("vocab_projector.bias", "mlm_head.decoder.bias"),
-        linear("pre_classifier", "pre_classifier"),
-        linear("classifier", "classifier"),
-        linear("qa_outputs", "qa_outputs"),
-    ],
+    heads={
+        "ForMaskedLM": [
+            linear("vocab_transform", "head.dense"),
+            norm("vocab_layer_norm", "head.norm"),
+            Row("vocab_projector.weight", "head.decoder.weight"),
+            Row("vocab_projector.bias", "head.decoder.bias"),
+        ],
+        "ForSequenceClassification": [
+            linear("pre_classifier", "head.dense"),
+            linear("classifier", "head.output"),
+        ],
+        "ForTokenClassification": linear("classifier", "head"),
+        "ForQuestionAnswering": linear("qa_outputs", "head"),
+    },
     tied=[Tied("distilbert.embeddings.word_embeddings.weight", "vocab_projector.weight")],
     ignore=[Ignore("distilbert.embeddings.position_ids", why="the numbers 0, 1, 2, ...")],
 )
@@ -157,9 +160,15 @@ class DistilBertForMaskedLM(heads.MaskedLM, DistilBertPretrained):
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__(config)
         D, act = config.hidden_size, activation(config.activation)
-        self.distilbert = DistilBertModel(config)
-        word, last_norm = self.distilbert.embeddings.word, nn.LayerNorm(D, eps=NORM_EPS)
-        self.mlm_head = MaskedLMHead(D, word, act, last_norm, tied=config.tie_word_embeddings)
+        self.backbone = DistilBertModel(config)
+        word, last_norm = self.backbone.embeddings.word, nn.LayerNorm(D, eps=NORM_EPS)
+        self.head = MaskedLMHead(D, word, act, last_norm, tied=config.tie_word_embeddings)
+
+    def forward(  # type: ignore[override]
+        self, input_ids: Ids, attention_mask: Ids | None = None, labels: Ids | None = None
+    ) -> LogitsOutput:
+        """Score every word at every place; labels are the true ids, -100 where there is nothing to guess."""
+        return self.answer(self.backbone(input_ids, attention_mask), labels)
 
 
 class DistilBertForSequenceClassification(heads.SequenceClassification, DistilBertPretrained):
@@ -168,13 +177,15 @@ class DistilBertForSequenceClassification(heads.SequenceClassification, DistilBe
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__(config)
         D = config.hidden_size
-        self.distilbert = DistilBertModel(config)
-        self.pre_classifier = Linear(D, D)
-        self.classifier = Logits(D, config.num_labels, dropout=config.classifier_dropout)
+        self.backbone = DistilBertModel(config)
+        drop = config.classifier_dropout
+        self.head = DenseClassifier(D, config.num_labels, activation("relu"), dropout=drop, input_dropout=0.0)
 
-    def features(self, output: BaseOutput) -> Tensor:
-        """The first token's vector, through one more layer with relu."""
-        return F.relu(self.pre_classifier(output.last_hidden_state[:, 0]))
+    def forward(  # type: ignore[override]
+        self, input_ids: Ids, attention_mask: Ids | None = None, labels: Tensor | None = None
+    ) -> LogitsOutput:
+        """Score the labels for each text; see ``classification_loss`` for the form of ``labels``."""
+        return self.answer(self.backbone(input_ids, attention_mask), labels)
 
 
 class DistilBertForTokenClassification(heads.TokenClassification, DistilBertPretrained):
@@ -182,8 +193,14 @@ class DistilBertForTokenClassification(heads.TokenClassification, DistilBertPret
 
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__(config)
-        self.distilbert = DistilBertModel(config)
-        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.dropout)
+        self.backbone = DistilBertModel(config)
+        self.head = Logits(config.hidden_size, config.num_labels, dropout=config.dropout)
+
+    def forward(  # type: ignore[override]
+        self, input_ids: Ids, attention_mask: Ids | None = None, labels: Ids | None = None
+    ) -> LogitsOutput:
+        """Score the labels for each token; a label of -100 is not counted."""
+        return self.answer(self.backbone(input_ids, attention_mask), labels)
 
 
 class DistilBertForQuestionAnswering(heads.QuestionAnswering, DistilBertPretrained):
@@ -191,8 +208,18 @@ class DistilBertForQuestionAnswering(heads.QuestionAnswering, DistilBertPretrain
 
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__(config)
-        self.distilbert = DistilBertModel(config)
-        self.qa_outputs = Logits(config.hidden_size, 2, dropout=config.qa_dropout)
+        self.backbone = DistilBertModel(config)
+        self.head = Logits(config.hidden_size, 2, dropout=config.qa_dropout)
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        start_positions: Int[Tensor, " batch"] | None = None,
+        end_positions: Int[Tensor, " batch"] | None = None,
+    ) -> QuestionAnsweringOutput:
+        """Score each token as the answer's first and as its last."""
+        return self.answer(self.backbone(input_ids, attention_mask), start_positions, end_positions)
 
 
 ARCHITECTURE = Architecture(

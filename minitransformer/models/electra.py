@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Int
@@ -100,18 +100,24 @@ WEIGHTS = WeightMap(
         linear("encoder.layer.{i}.output.dense", "encoder.blocks.{i}.ffn.down"),
         norm("encoder.layer.{i}.output.LayerNorm", "encoder.blocks.{i}.ffn_norm"),
     ],
-    heads=[
-        linear("generator_predictions.dense", "mlm_head.dense"),
-        norm("generator_predictions.LayerNorm", "mlm_head.norm"),
-        Row("generator_lm_head.weight", "mlm_head.decoder.weight"),
-        Row("generator_lm_head.bias", "mlm_head.decoder.bias"),
-        linear("discriminator_predictions.dense", "discriminator.dense"),
-        linear("discriminator_predictions.dense_prediction", "discriminator.output"),
-        linear("classifier.dense", "classifier.dense"),
-        linear("classifier.out_proj", "classifier.output"),
-        linear("classifier", "classifier"),
-        linear("qa_outputs", "qa_outputs"),
-    ],
+    heads={
+        "ForPreTraining": [
+            linear("discriminator_predictions.dense", "head.dense"),
+            linear("discriminator_predictions.dense_prediction", "head.output"),
+        ],
+        "ForMaskedLM": [
+            linear("generator_predictions.dense", "head.dense"),
+            norm("generator_predictions.LayerNorm", "head.norm"),
+            Row("generator_lm_head.weight", "head.decoder.weight"),
+            Row("generator_lm_head.bias", "head.decoder.bias"),
+        ],
+        "ForSequenceClassification": [
+            linear("classifier.dense", "head.dense"),
+            linear("classifier.out_proj", "head.output"),
+        ],
+        "ForTokenClassification": linear("classifier", "head"),
+        "ForQuestionAnswering": linear("qa_outputs", "head"),
+    },
     tied=[Tied("electra.embeddings.word_embeddings.weight", "generator_lm_head.weight")],
     ignore=[Ignore("electra.embeddings.position_ids", why="the numbers 0, 1, 2, ...")],
 )
@@ -174,31 +180,33 @@ class ElectraForMaskedLM(heads.MaskedLM, ElectraPretrained):
 
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__(config)
-        self.electra = ElectraModel(config)
-        word, last_norm = self.electra.embeddings.word, nn.LayerNorm(config.embedding_size, eps=config.norm_eps)
+        self.backbone = ElectraModel(config)
+        word, last_norm = self.backbone.embeddings.word, nn.LayerNorm(config.embedding_size, eps=config.norm_eps)
         act, tied = activation("gelu"), config.tie_word_embeddings
-        self.mlm_head = MaskedLMHead(config.hidden_size, word, act, last_norm, tied=tied)
+        self.head = MaskedLMHead(config.hidden_size, word, act, last_norm, tied=tied)
 
 
 class ElectraForPreTraining(ElectraPretrained):
     """The discriminator: tell the tokens that were replaced."""
 
+    HEAD = "ForPreTraining"
+
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__(config)
-        self.electra = ElectraModel(config)
-        self.discriminator = DenseClassifier(config.hidden_size, 1, activation(config.activation))
+        self.backbone = ElectraModel(config)
+        self.head = DenseClassifier(config.hidden_size, 1, activation(config.activation))
 
     def forward(
         self,
         input_ids: Ids,
         attention_mask: Ids | None = None,
-        *inputs: Any,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
         labels: Ids | None = None,
-        **named: Any,
     ) -> LogitsOutput:
         """Score every token: above 0 if replaced. Labels are 1 for replaced, 0 for original; padding is not counted."""
-        x = self.electra(input_ids, attention_mask, *inputs, **named).last_hidden_state
-        logits = self.discriminator(x).squeeze(-1)  # (B, T)
+        x = self.backbone(input_ids, attention_mask, token_type_ids, position_ids).last_hidden_state
+        logits = self.head(x).squeeze(-1)  # (B, T)
         return LogitsOutput(replaced_token_loss(logits, labels, attention_mask), logits)
 
 
@@ -208,12 +216,8 @@ class ElectraForSequenceClassification(heads.SequenceClassification, ElectraPret
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__(config)
         D, act = config.hidden_size, activation("gelu")
-        self.electra = ElectraModel(config)
-        self.classifier = DenseClassifier(D, config.num_labels, act, dropout=config.head_dropout)
-
-    def features(self, output: BaseOutput) -> Tensor:
-        """The first token's vector."""
-        return output.last_hidden_state[:, 0]
+        self.backbone = ElectraModel(config)
+        self.head = DenseClassifier(D, config.num_labels, act, dropout=config.head_dropout)
 
 
 class ElectraForTokenClassification(heads.TokenClassification, ElectraPretrained):
@@ -221,8 +225,8 @@ class ElectraForTokenClassification(heads.TokenClassification, ElectraPretrained
 
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__(config)
-        self.electra = ElectraModel(config)
-        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+        self.backbone = ElectraModel(config)
+        self.head = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
 
 
 class ElectraForQuestionAnswering(heads.QuestionAnswering, ElectraPretrained):
@@ -230,8 +234,8 @@ class ElectraForQuestionAnswering(heads.QuestionAnswering, ElectraPretrained):
 
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__(config)
-        self.electra = ElectraModel(config)
-        self.qa_outputs = Logits(config.hidden_size, 2)
+        self.backbone = ElectraModel(config)
+        self.head = Logits(config.hidden_size, 2)
 
 
 ARCHITECTURE = Architecture(

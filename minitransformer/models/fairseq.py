@@ -85,13 +85,14 @@ def _attention(hf: str, ours: str) -> list[Row]:
     return [row for theirs, own in names.items() for row in linear(f"{hf}.{theirs}", f"{ours}.{own}")]
 
 
-FAIRSEQ_HEADS = [
-    Row("lm_head.weight", "lm_head.weight"),
-    Row("final_logits_bias", "lm_head.bias", AddAxis(0)),
-    *linear("classification_head.dense", "classifier.dense"),
-    *linear("classification_head.out_proj", "classifier.output"),
-    *linear("qa_outputs", "qa_outputs"),
-]
+FAIRSEQ_HEADS = {
+    "ForSeq2SeqLM": [Row("lm_head.weight", "head.weight"), Row("final_logits_bias", "head.bias", AddAxis(0))],
+    "ForSequenceClassification": [
+        *linear("classification_head.dense", "head.dense"),
+        *linear("classification_head.out_proj", "head.output"),
+    ],
+    "ForQuestionAnswering": linear("qa_outputs", "head"),
+}
 
 SHARED_WORDS = Tied(
     "model.shared.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"

@@ -101,10 +101,10 @@ WEIGHTS = WeightMap(
         linear("h.{i}.mlp.c_proj", "decoder.blocks.{i}.ffn.down", conv1d=True),
         norm("h.{i}.ln_2", "decoder.blocks.{i}.ffn_norm"),
     ],
-    heads=[
-        Row("lm_head.weight", "lm_head.weight"),
-        Row("score.weight", "score.weight"),
-    ],
+    heads={
+        "ForCausalLM": [Row("lm_head.weight", "head.weight")],
+        "ForSequenceClassification": [Row("score.weight", "head.weight")],
+    },
     tied=[Tied("transformer.tokens_embed.weight", "lm_head.weight")],
     ignore=[
         Ignore("transformer.position_ids", why="the numbers from 0, as a buffer"),
@@ -178,10 +178,10 @@ class OpenAIGPTLMHeadModel(heads.CausalLM, OpenAIGPTPretrained):
 
     def __init__(self, config: OpenAIGPTConfig) -> None:
         super().__init__(config)
-        self.transformer = OpenAIGPTModel(config)
-        self.lm_head = Logits(config.hidden_size, config.vocab_size, bias=False)
+        self.backbone = OpenAIGPTModel(config)
+        self.head = Logits(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
-            self.lm_head.weight = self.transformer.embeddings.word.weight
+            self.head.weight = self.backbone.embeddings.word.weight
 
 
 class OpenAIGPTForSequenceClassification(heads.LastTokenClassification, OpenAIGPTPretrained):
@@ -189,8 +189,8 @@ class OpenAIGPTForSequenceClassification(heads.LastTokenClassification, OpenAIGP
 
     def __init__(self, config: OpenAIGPTConfig) -> None:
         super().__init__(config)
-        self.transformer = OpenAIGPTModel(config)
-        self.score = Logits(config.hidden_size, config.num_labels, bias=False)
+        self.backbone = OpenAIGPTModel(config)
+        self.head = Logits(config.hidden_size, config.num_labels, bias=False)
 
 
 ARCHITECTURE = Architecture(

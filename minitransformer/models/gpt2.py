@@ -100,11 +100,11 @@ WEIGHTS = WeightMap(
         linear("h.{i}.mlp.c_proj", "decoder.blocks.{i}.ffn.down", conv1d=True),
         norm("ln_f", "decoder.final_norm"),
     ],
-    heads=[
-        Row("lm_head.weight", "lm_head.weight"),
-        Row("score.weight", "score.weight"),
-        linear("classifier", "classifier"),
-    ],
+    heads={
+        "ForCausalLM": [Row("lm_head.weight", "head.weight")],
+        "ForSequenceClassification": [Row("score.weight", "head.weight")],
+        "ForTokenClassification": linear("classifier", "head"),
+    },
     tied=[Tied("transformer.wte.weight", "lm_head.weight")],
     ignore=[
         Ignore("transformer.h.{i}.attn.bias", why="the causal mask, as a buffer"),
@@ -177,10 +177,10 @@ class GPT2LMHeadModel(heads.CausalLM, GPT2Pretrained):
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__(config)
-        self.transformer = GPT2Model(config)
-        self.lm_head = Logits(config.hidden_size, config.vocab_size, bias=False)
+        self.backbone = GPT2Model(config)
+        self.head = Logits(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
-            self.lm_head.weight = self.transformer.embeddings.word.weight
+            self.head.weight = self.backbone.embeddings.word.weight
 
 
 class GPT2ForSequenceClassification(heads.LastTokenClassification, GPT2Pretrained):
@@ -188,8 +188,8 @@ class GPT2ForSequenceClassification(heads.LastTokenClassification, GPT2Pretraine
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__(config)
-        self.transformer = GPT2Model(config)
-        self.score = Logits(config.hidden_size, config.num_labels, bias=False)
+        self.backbone = GPT2Model(config)
+        self.head = Logits(config.hidden_size, config.num_labels, bias=False)
 
 
 class GPT2ForTokenClassification(heads.TokenClassification, GPT2Pretrained):
@@ -197,10 +197,10 @@ class GPT2ForTokenClassification(heads.TokenClassification, GPT2Pretrained):
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__(config)
-        self.transformer = GPT2Model(config)
+        self.backbone = GPT2Model(config)
         rates = (config.classifier_dropout, config.hidden_dropout, 0.1)
         dropout = next(rate for rate in rates if rate is not None)
-        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=dropout)
+        self.head = Logits(config.hidden_size, config.num_labels, dropout=dropout)
 
 
 ARCHITECTURE = Architecture(

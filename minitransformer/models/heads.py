@@ -1,21 +1,19 @@
 """Task heads: the last layers, and for each task the class that puts one on a backbone.
 
-A task class (``MaskedLM``, ``SequenceClassification``, ...) has the ``forward`` that all architectures share: run the
-backbone, score, compare with the labels. An architecture's own class sets the parts that it needs in ``__init__``::
+A task class (``MaskedLM``, ``SequenceClassification``, ...) has the ``forward`` that architectures share: run the
+``backbone``, score with the ``head``, compare with the labels. An architecture's own class sets these two parts::
 
     class BertForTokenClassification(TokenClassification, BertPretrained):
         def __init__(self, config):
             super().__init__(config)
-            self.bert = BertModel(config, add_pooling_layer=False)
-            self.classifier = Logits(config.hidden_size, config.num_labels)
+            self.backbone = BertModel(config, add_pooling_layer=False)
+            self.head = Logits(config.hidden_size, config.num_labels)
 
-The tasks of encoder-decoders are in ``seq2seq``. Arguments of ``forward`` that a task does not name go to the backbone
-unchanged.
+Heads have taps by the same names: ``pre`` and ``hidden`` before and after their activation, ``normed``, ``logits``. The
+tasks of encoder-decoders are in ``seq2seq``.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -27,9 +25,11 @@ from minitransformer.models.base import GenerativeModel, PretrainedModel
 from minitransformer.models.losses import classification_loss, next_token_loss, span_loss, token_loss
 from minitransformer.models.outputs import BaseOutput, LogitsOutput, QuestionAnsweringOutput
 
+Ids = Int[Tensor, "batch token"]
+
 
 class Logits(Linear):
-    """A linear layer whose output is the model's answer; it passes the tap ``logits``.
+    """A linear layer whose output is the model's answer.
 
     Args:
         hidden_size: width of the input.
@@ -66,12 +66,17 @@ class MaskedLMHead(nn.Module):
         self.dense = Linear(hidden_size, embedding_size)
         self.activation = activation
         self.norm = norm
-        self.decoder = Logits(embedding_size, vocab_size)
+        self.decoder = Linear(embedding_size, vocab_size)
         if tied:
             self.decoder.weight = word.weight
+        self.pre = Tap("batch ... inner_size")
+        self.hidden = Tap("batch ... inner_size")
+        self.normed = Tap("batch ... inner_size")
+        self.logits = Tap("batch ... classes")
 
     def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token vocab_size"]:
-        return self.decoder(self.norm(self.activation(self.dense(x))))
+        hidden = self.hidden(self.activation(self.pre(self.dense(x))))
+        return self.logits(self.decoder(self.normed(self.norm(hidden))))
 
 
 class Pooler(nn.Module):
@@ -80,10 +85,11 @@ class Pooler(nn.Module):
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.dense = Linear(hidden_size, hidden_size)
+        self.pre = Tap("batch hidden_size")
         self.out = Tap("batch hidden_size")
 
     def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch hidden_size"]:
-        return self.out(torch.tanh(self.dense(x[:, 0])))
+        return self.out(torch.tanh(self.pre(self.dense(x[:, 0]))))
 
 
 class DenseClassifier(nn.Module):
@@ -93,132 +99,198 @@ class DenseClassifier(nn.Module):
         hidden_size: width of the input.
         num_labels: number of labels.
         activation: the function of that layer.
-        dropout: probability before each layer, in training.
+        dropout: probability before the last layer, in training.
+        input_dropout: probability before the first one; as ``dropout`` if not given.
     """
 
     def __init__(
-        self, hidden_size: int, num_labels: int, activation: Activation = torch.tanh, *, dropout: float = 0.0
+        self,
+        hidden_size: int,
+        num_labels: int,
+        activation: Activation = torch.tanh,
+        *,
+        dropout: float = 0.0,
+        input_dropout: float | None = None,
     ) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.input_dropout = nn.Dropout(dropout if input_dropout is None else input_dropout)
         self.dense = Linear(hidden_size, hidden_size)
         self.activation = activation
-        self.output = Logits(hidden_size, num_labels, dropout=dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.output = Linear(hidden_size, num_labels)
+        self.pre = Tap("batch ... inner_size")
+        self.hidden = Tap("batch ... inner_size")
+        self.logits = Tap("batch ... classes")
 
     def forward(self, x: Float[Tensor, "batch *token hidden_size"]) -> Float[Tensor, "batch *token num_labels"]:
-        return self.output(self.activation(self.dense(self.dropout(x))))
+        hidden = self.hidden(self.activation(self.pre(self.dense(self.input_dropout(x)))))
+        return self.logits(self.output(self.dropout(hidden)))
 
 
 class MaskedLM(PretrainedModel):
-    """Guess hidden words. Parts: the backbone, ``mlm_head``."""
+    """Guess hidden words."""
 
-    mlm_head: nn.Module
+    HEAD = "ForMaskedLM"
+    head: nn.Module
 
-    def forward(self, *inputs: Any, labels: Int[Tensor, "batch token"] | None = None, **named: Any) -> LogitsOutput:
+    def forward(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+        labels: Ids | None = None,
+    ) -> LogitsOutput:
         """Score every word at every place; labels are the true ids, -100 where there is nothing to guess."""
-        logits = self.mlm_head(self.backbone(*inputs, **named).last_hidden_state)
+        return self.answer(self.backbone(input_ids, attention_mask, token_type_ids, position_ids), labels)
+
+    def answer(self, output: BaseOutput, labels: Tensor | None) -> LogitsOutput:
+        """Scores, and with labels the loss, from what the backbone gave."""
+        logits = self.head(output.last_hidden_state)
         return LogitsOutput(token_loss(logits, labels), logits)
 
 
 class NextSentencePrediction(PretrainedModel):
-    """Tell whether the second text follows the first. Parts: the backbone with a pooler, ``nsp_head``."""
+    """Tell whether the second text follows the first. The backbone has a pooler."""
 
-    nsp_head: nn.Module
+    HEAD = "ForNextSentencePrediction"
+    head: nn.Module
 
-    def forward(self, *inputs: Any, labels: Int[Tensor, " batch"] | None = None, **named: Any) -> LogitsOutput:
+    def forward(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+        labels: Int[Tensor, " batch"] | None = None,
+    ) -> LogitsOutput:
         """Score each pair; class 0 says that the second text is the next."""
-        logits = self.nsp_head(self.backbone(*inputs, **named).pooler_output)
+        logits = self.head(self.backbone(input_ids, attention_mask, token_type_ids, position_ids).pooler_output)
         return LogitsOutput(classification_loss(logits, labels, "single_label_classification"), logits)
 
 
 class SequenceClassification(PretrainedModel):
-    """One prediction for a text or a pair of texts. Parts: the backbone, ``classifier``."""
+    """One prediction for a text or a pair of texts, from the backbone's pooled vector or its first."""
 
-    classifier: nn.Module
+    HEAD = "ForSequenceClassification"
+    head: nn.Module
 
-    def features(self, output: BaseOutput) -> Tensor:
-        """What the classifier looks at: the pooled vector."""
-        assert output.pooler_output is not None
-        return output.pooler_output
-
-    def forward(self, *inputs: Any, labels: Tensor | None = None, **named: Any) -> LogitsOutput:
+    def forward(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+        labels: Tensor | None = None,
+    ) -> LogitsOutput:
         """Score the labels for each text; see ``classification_loss`` for the form of ``labels``."""
-        logits = self.classifier(self.features(self.backbone(*inputs, **named)))
+        return self.answer(self.backbone(input_ids, attention_mask, token_type_ids, position_ids), labels)
+
+    def answer(self, output: BaseOutput, labels: Tensor | None) -> LogitsOutput:
+        """Scores, and with labels the loss, from what the backbone gave."""
+        first = output.last_hidden_state[:, 0] if output.pooler_output is None else output.pooler_output
+        logits = self.head(first)
         return LogitsOutput(classification_loss(logits, labels, self.config.problem_type), logits)
 
 
 class TokenClassification(PretrainedModel):
-    """A label for every token, such as the kind of name it belongs to. Parts: the backbone, ``classifier``."""
+    """A label for every token, such as the kind of name it belongs to."""
 
-    classifier: nn.Module
+    HEAD = "ForTokenClassification"
+    head: nn.Module
 
-    def forward(self, *inputs: Any, labels: Int[Tensor, "batch token"] | None = None, **named: Any) -> LogitsOutput:
+    def forward(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+        labels: Ids | None = None,
+    ) -> LogitsOutput:
         """Score the labels for each token; a label of -100 is not counted."""
-        logits = self.classifier(self.backbone(*inputs, **named).last_hidden_state)
+        return self.answer(self.backbone(input_ids, attention_mask, token_type_ids, position_ids), labels)
+
+    def answer(self, output: BaseOutput, labels: Tensor | None) -> LogitsOutput:
+        """Scores, and with labels the loss, from what the backbone gave."""
+        logits = self.head(output.last_hidden_state)
         return LogitsOutput(token_loss(logits, labels), logits)
 
 
 class QuestionAnswering(PretrainedModel):
-    """Where in a text the answer starts and ends. Parts: the backbone, ``qa_outputs`` with two outputs."""
+    """Where in a text the answer starts and ends. The head has two outputs."""
 
-    qa_outputs: nn.Module
+    HEAD = "ForQuestionAnswering"
+    head: nn.Module
 
     def forward(
         self,
-        *inputs: Any,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
         start_positions: Int[Tensor, " batch"] | None = None,
         end_positions: Int[Tensor, " batch"] | None = None,
-        **named: Any,
     ) -> QuestionAnsweringOutput:
         """Score each token as the answer's first and as its last."""
-        x = self.backbone(*inputs, **named).last_hidden_state
-        start, end = self.qa_outputs(x).unbind(dim=-1)
-        return QuestionAnsweringOutput(span_loss(start, end, start_positions, end_positions), start, end)
+        output = self.backbone(input_ids, attention_mask, token_type_ids, position_ids)
+        return self.answer(output, start_positions, end_positions)
+
+    def answer(self, output: BaseOutput, starts: Tensor | None, ends: Tensor | None) -> QuestionAnsweringOutput:
+        """Scores, and with positions the loss, from what the backbone gave."""
+        scores = self.head(output.last_hidden_state)  # (B, T, 2)
+        start, end = scores[..., 0].contiguous(), scores[..., 1].contiguous()  # each its own, to be written to
+        return QuestionAnsweringOutput(span_loss(start, end, starts, ends), start, end)
 
 
 class CausalLM(GenerativeModel):
-    """Predict the next token. Parts: the backbone, ``lm_head``."""
+    """Predict the next token."""
 
-    lm_head: nn.Module
+    HEAD = "ForCausalLM"
+    head: nn.Module
 
     def forward(
         self,
-        *inputs: Any,
-        labels: Int[Tensor, "batch token"] | None = None,
+        input_ids: Ids,
+        attention_mask: Int[Tensor, "batch total"] | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
         past_key_values: DecoderCache | None = None,
+        labels: Ids | None = None,
         logits_to_keep: int = 0,
-        **named: Any,
     ) -> LogitsOutput:
         """Score every token as the next one.
 
         Args:
-            *inputs: as the backbone takes them.
-            labels: the input ids themselves; the shift by one happens inside.
+            input_ids: the new tokens.
+            attention_mask: 0 at padding, for cached and new tokens together.
+            token_type_ids: optional further ids, whose word vectors are added.
+            position_ids: of the new tokens; counted along the attention mask by default.
             past_key_values: a cache to read and extend; the caller makes it with ``DecoderCache()``.
+            labels: the input ids themselves; the shift by one happens inside.
             logits_to_keep: score only the last so many positions (0: all).
-            **named: as the backbone takes them.
         """
-        x = self.backbone(*inputs, past_key_values=past_key_values, **named).last_hidden_state
-        logits = self.lm_head(x[:, -logits_to_keep:])
+        output = self.backbone(input_ids, attention_mask, token_type_ids, position_ids, past_key_values)
+        logits = self.head(output.last_hidden_state[:, -logits_to_keep:])
         return LogitsOutput(next_token_loss(logits, labels), logits, past_key_values)
 
 
 class LastTokenClassification(PretrainedModel):
-    """One prediction for a text, read by a decoder from the last token. Parts: the backbone, ``score``."""
+    """One prediction for a text, read by a decoder from the last token."""
 
-    score: nn.Module
+    HEAD = "ForSequenceClassification"
+    head: nn.Module
 
     def forward(
         self,
-        input_ids: Int[Tensor, "batch token"],
-        attention_mask: Int[Tensor, "batch token"] | None = None,
-        *inputs: Any,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
         labels: Tensor | None = None,
-        **named: Any,
     ) -> LogitsOutput:
         """Score the labels for each text; see ``classification_loss`` for the form of ``labels``."""
-        x = self.backbone(input_ids, attention_mask, *inputs, **named).last_hidden_state
-        logits = self.score(last_token(x, input_ids, self.config.pad_token_id, attention_mask))
+        x = self.backbone(input_ids, attention_mask, token_type_ids, position_ids).last_hidden_state
+        logits = self.head(last_token(x, input_ids, self.config.pad_token_id, attention_mask))
         return LogitsOutput(classification_loss(logits, labels, self.config.problem_type), logits)
 
 
@@ -226,7 +298,7 @@ def last_token(
     x: Float[Tensor, "batch token hidden_size"],
     input_ids: Int[Tensor, "batch token"],
     pad_token_id: int | None,
-    attention_mask: Int[Tensor, "batch token"] | None = None,
+    attention_mask: Int[Tensor, "batch *axes token"] | None = None,
 ) -> Float[Tensor, "batch hidden_size"]:
     """The vector of each text's last token that is not padding, on whichever side the padding lies.
 
@@ -237,7 +309,7 @@ def last_token(
     """
     if pad_token_id is not None:
         is_token = input_ids != pad_token_id
-    elif attention_mask is not None:
+    elif attention_mask is not None and attention_mask.dim() == 2:
         is_token = attention_mask.bool()
     elif len(input_ids) > 1:
         raise ValueError(

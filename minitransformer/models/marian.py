@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from torch import nn
+from typing_extensions import Self
 
 from minitransformer.config import key
 from minitransformer.layers import (
@@ -37,6 +38,7 @@ from minitransformer.models.base import Architecture, PretrainedModel, encoder_d
 from minitransformer.models.fairseq import FAIRSEQ_HEADS, SHARED_WORDS, FairseqConfig, fairseq_layers
 from minitransformer.models.heads import Logits
 from minitransformer.weights import Ignore, Tied, WeightMap, embedding
+from minitransformer.weights.sources import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,8 @@ class MarianConfig(FairseqConfig):
 
     vocab_size: int = 58101
     decoder_vocab_size: int | None = None
+    decoder_rows: int | None = field(default=None, metadata={"key": None})
+    """Rows of the decoder's table, where a file has others than its vocabulary's (see ``config_for``)."""
     shared_vocabulary: bool = key("share_encoder_decoder_embeddings", True)
     pad_token_id: int | None = 58100
     bos_token_id: int | None = None
@@ -58,6 +62,17 @@ class MarianConfig(FairseqConfig):
     def target_vocab_size(self) -> int:
         """Size of the target's vocabulary."""
         return self.vocab_size if self.shared_vocabulary else self.decoder_vocab_size or self.vocab_size
+
+    def resized(self, vocab_size: int) -> Self:
+        """A copy for a vocabulary of another size; where there are two, the source's."""
+        target = None if self.shared_vocabulary else self.target_vocab_size
+        return self.replace(vocab_size=vocab_size, decoder_vocab_size=target)
+
+    def resized_target(self, vocab_size: int) -> Self:
+        """A copy whose target's vocabulary has another size."""
+        if self.shared_vocabulary:
+            return super().resized_target(vocab_size)
+        return self.replace(decoder_vocab_size=vocab_size, decoder_rows=None)
 
 
 WEIGHTS = WeightMap(
@@ -85,6 +100,16 @@ class MarianPretrained(PretrainedModel):
     WEIGHTS = WEIGHTS
     INTERMEDIATES = encoder_decoder()
     config: MarianConfig
+
+    @classmethod
+    def config_for(cls, config: MarianConfig, source: Source) -> MarianConfig:
+        """Untied models of transformers have a decoder's table as long as the source's vocabulary, until resized."""
+        if config.shared_vocabulary or config.tie_word_embeddings:
+            return config
+        tables = {name.removeprefix("model."): name for name in source.names()}
+        table = tables.get("decoder.embed_tokens.weight")
+        rows = config.target_vocab_size if table is None else source.shape(table)[0]
+        return config.replace(decoder_rows=rows) if rows == config.vocab_size != config.target_vocab_size else config
 
 
 class MarianModel(seq2seq.EncoderDecoder, MarianPretrained):
@@ -115,7 +140,9 @@ class MarianModel(seq2seq.EncoderDecoder, MarianPretrained):
         self.encoder = Stack(
             make_block(config.num_heads, config.encoder_ffn_dim, cross=False) for _ in range(config.num_layers)
         )
-        self.decoder_embeddings = make_embeddings(self.shared or make_words(config.target_vocab_size))
+        self.decoder_embeddings = make_embeddings(
+            self.shared or make_words(config.decoder_rows or config.target_vocab_size)
+        )
         self.decoder = Stack(
             make_block(config.decoder_attention_heads, config.decoder_ffn_dim, cross=True)
             for _ in range(config.decoder_layers)
@@ -125,15 +152,15 @@ class MarianModel(seq2seq.EncoderDecoder, MarianPretrained):
 class MarianMTModel(seq2seq.ConditionalGeneration, MarianPretrained):
     """Translate."""
 
-    OPTIONAL = ("lm_head.bias",)
+    OPTIONAL = ("head.bias",)
 
     def __init__(self, config: MarianConfig) -> None:
         super().__init__(config)
-        self.model = MarianModel(config)
-        self.lm_head = Logits(config.hidden_size, config.target_vocab_size)
-        self.lm_head.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
+        self.backbone = MarianModel(config)
+        self.head = Logits(config.hidden_size, config.target_vocab_size)
+        self.head.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
         if config.tie_word_embeddings:
-            self.lm_head.weight = self.model.decoder_embeddings.word.weight
+            self.head.weight = self.backbone.decoder_embeddings.word.weight
 
 
 ARCHITECTURE = Architecture(MarianConfig, {"Model": MarianModel, "ForSeq2SeqLM": MarianMTModel})

@@ -132,15 +132,15 @@ class MBartModel(seq2seq.EncoderDecoder, MBartPretrained):
 class MBartForConditionalGeneration(seq2seq.ConditionalGeneration, MBartPretrained):
     """Turn a text into another: translate, summarise, repair."""
 
-    OPTIONAL = ("lm_head.bias",)
+    OPTIONAL = ("head.bias",)
 
     def __init__(self, config: MBartConfig) -> None:
         super().__init__(config)
-        self.model = MBartModel(config)
-        self.lm_head = Logits(config.hidden_size, config.vocab_size)
-        self.lm_head.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
+        self.backbone = MBartModel(config)
+        self.head = Logits(config.hidden_size, config.vocab_size)
+        self.head.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
         if config.tie_word_embeddings:
-            self.lm_head.weight = self.model.encoder_embeddings.word.weight
+            self.head.weight = self.backbone.encoder_embeddings.word.weight
 
 
 class MBartForSequenceClassification(seq2seq.SequenceClassification, MBartPretrained):
@@ -148,8 +148,8 @@ class MBartForSequenceClassification(seq2seq.SequenceClassification, MBartPretra
 
     def __init__(self, config: MBartConfig) -> None:
         super().__init__(config)
-        self.model = MBartModel(config)
-        self.classifier = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
+        self.backbone = MBartModel(config)
+        self.head = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
 
 
 class MBartForQuestionAnswering(seq2seq.QuestionAnswering, MBartPretrained):
@@ -157,8 +157,8 @@ class MBartForQuestionAnswering(seq2seq.QuestionAnswering, MBartPretrained):
 
     def __init__(self, config: MBartConfig) -> None:
         super().__init__(config)
-        self.model = MBartModel(config)
-        self.qa_outputs = Logits(config.hidden_size, 2)
+        self.backbone = MBartModel(config)
+        self.head = Logits(config.hidden_size, 2)
 
 
 ARCHITECTURE = Architecture(

@@ -104,16 +104,20 @@ WEIGHTS = WeightMap(
         norm("encoder.layer.{i}.output.LayerNorm", "encoder.blocks.{i}.ffn_norm"),
         linear("pooler.dense", "pooler.dense"),
     ],
-    heads=[
-        linear("lm_head.dense", "mlm_head.dense"),
-        norm("lm_head.layer_norm", "mlm_head.norm"),
-        Row("lm_head.decoder.weight", "mlm_head.decoder.weight"),
-        Row("lm_head.bias", "mlm_head.decoder.bias"),
-        linear("classifier.dense", "classifier.dense"),
-        linear("classifier.out_proj", "classifier.output"),
-        linear("classifier", "classifier"),
-        linear("qa_outputs", "qa_outputs"),
-    ],
+    heads={
+        "ForMaskedLM": [
+            linear("lm_head.dense", "head.dense"),
+            norm("lm_head.layer_norm", "head.norm"),
+            Row("lm_head.decoder.weight", "head.decoder.weight"),
+            Row("lm_head.bias", "head.decoder.bias"),
+        ],
+        "ForSequenceClassification": [
+            linear("classifier.dense", "head.dense"),
+            linear("classifier.out_proj", "head.output"),
+        ],
+        "ForTokenClassification": linear("classifier", "head"),
+        "ForQuestionAnswering": linear("qa_outputs", "head"),
+    },
     tied=[
         Tied("roberta.embeddings.word_embeddings.weight", "lm_head.decoder.weight"),
         Tied("lm_head.bias", "lm_head.decoder.bias"),
@@ -186,9 +190,9 @@ class RobertaForMaskedLM(heads.MaskedLM, RobertaPretrained):
     def __init__(self, config: RobertaConfig) -> None:
         super().__init__(config)
         D = config.hidden_size
-        self.roberta = RobertaModel(config, add_pooling_layer=False)
-        word, last_norm = self.roberta.embeddings.word, nn.LayerNorm(D, eps=config.norm_eps)
-        self.mlm_head = MaskedLMHead(D, word, activation("gelu"), last_norm, tied=config.tie_word_embeddings)
+        self.backbone = RobertaModel(config, add_pooling_layer=False)
+        word, last_norm = self.backbone.embeddings.word, nn.LayerNorm(D, eps=config.norm_eps)
+        self.head = MaskedLMHead(D, word, activation("gelu"), last_norm, tied=config.tie_word_embeddings)
 
 
 class RobertaForSequenceClassification(heads.SequenceClassification, RobertaPretrained):
@@ -196,12 +200,8 @@ class RobertaForSequenceClassification(heads.SequenceClassification, RobertaPret
 
     def __init__(self, config: RobertaConfig) -> None:
         super().__init__(config)
-        self.roberta = RobertaModel(config, add_pooling_layer=False)
-        self.classifier = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.head_dropout)
-
-    def features(self, output: BaseOutput) -> Tensor:
-        """The first token's vector."""
-        return output.last_hidden_state[:, 0]
+        self.backbone = RobertaModel(config, add_pooling_layer=False)
+        self.head = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.head_dropout)
 
 
 class RobertaForTokenClassification(heads.TokenClassification, RobertaPretrained):
@@ -209,8 +209,8 @@ class RobertaForTokenClassification(heads.TokenClassification, RobertaPretrained
 
     def __init__(self, config: RobertaConfig) -> None:
         super().__init__(config)
-        self.roberta = RobertaModel(config, add_pooling_layer=False)
-        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+        self.backbone = RobertaModel(config, add_pooling_layer=False)
+        self.head = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
 
 
 class RobertaForQuestionAnswering(heads.QuestionAnswering, RobertaPretrained):
@@ -218,8 +218,8 @@ class RobertaForQuestionAnswering(heads.QuestionAnswering, RobertaPretrained):
 
     def __init__(self, config: RobertaConfig) -> None:
         super().__init__(config)
-        self.roberta = RobertaModel(config, add_pooling_layer=False)
-        self.qa_outputs = Logits(config.hidden_size, 2)
+        self.backbone = RobertaModel(config, add_pooling_layer=False)
+        self.head = Logits(config.hidden_size, 2)
 
 
 ARCHITECTURE = Architecture(

@@ -6,8 +6,6 @@ An architecture's base model sets four parts in ``__init__``: ``encoder_embeddin
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -110,9 +108,10 @@ class EncoderDecoder(Seq2SeqModel):
 
 
 class ConditionalGeneration(Seq2SeqModel, GenerativeModel):
-    """Turn a text into another. Parts: the backbone, ``lm_head``."""
+    """Turn a text into another."""
 
-    lm_head: nn.Module
+    HEAD = "ForSeq2SeqLM"
+    head: nn.Module
 
     def encode(
         self, input_ids: Int[Tensor, "batch source"], attention_mask: Int[Tensor, "batch source"] | None = None
@@ -122,25 +121,33 @@ class ConditionalGeneration(Seq2SeqModel, GenerativeModel):
 
     def forward(
         self,
-        *inputs: Any,
+        input_ids: Int[Tensor, "batch source"] | None = None,
+        attention_mask: Int[Tensor, "batch source"] | None = None,
         decoder_input_ids: Int[Tensor, "batch target"] | None = None,
+        decoder_attention_mask: Int[Tensor, "batch total"] | None = None,
+        encoder_outputs: Float[Tensor, "batch source hidden_size"] | None = None,
+        past_key_values: DecoderCache | None = None,
         labels: Int[Tensor, "batch target"] | None = None,
         label_smoothing: float = 0.0,
-        **named: Any,
     ) -> Seq2SeqLogitsOutput:
         """Score every token as the next one of the target.
 
         Args:
-            *inputs: as the backbone takes them.
+            input_ids: the source; not needed when ``encoder_outputs`` is given.
+            attention_mask: 0 at the source's padding.
             decoder_input_ids: the target's tokens so far; by default made from ``labels``, shifted right.
+            decoder_attention_mask: 0 at the target's padding, for cached and new tokens together.
+            encoder_outputs: what ``encode`` gave for the source.
+            past_key_values: a cache to read and extend; the caller makes it with ``DecoderCache()``.
             labels: the target; -100 where there is nothing to learn.
             label_smoothing: see ``token_loss``.
-            **named: as the backbone takes them.
         """
         if decoder_input_ids is None and labels is not None:
             decoder_input_ids = self.shift_right(labels)
-        output: Seq2SeqOutput = self.backbone(*inputs, decoder_input_ids=decoder_input_ids, **named)
-        logits = self.lm_head(output.last_hidden_state)
+        output: Seq2SeqOutput = self.backbone(
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, encoder_outputs, past_key_values
+        )
+        logits = self.head(output.last_hidden_state)
         return Seq2SeqLogitsOutput(
             token_loss(logits, labels, label_smoothing=label_smoothing),
             logits,
@@ -150,17 +157,19 @@ class ConditionalGeneration(Seq2SeqModel, GenerativeModel):
 
 
 class SequenceClassification(Seq2SeqModel):
-    """One prediction for a text, read where the decoder has seen the end. Parts: the backbone, ``classifier``."""
+    """One prediction for a text, read where the decoder has seen the end."""
 
-    classifier: nn.Module
+    HEAD = "ForSequenceClassification"
+    head: nn.Module
 
     def forward(
         self,
         input_ids: Int[Tensor, "batch token"],
-        *inputs: Any,
+        attention_mask: Int[Tensor, "batch token"] | None = None,
         decoder_input_ids: Int[Tensor, "batch token"] | None = None,
+        decoder_attention_mask: Int[Tensor, "batch token"] | None = None,
+        encoder_outputs: Float[Tensor, "batch token hidden_size"] | None = None,
         labels: Tensor | None = None,
-        **named: Any,
     ) -> Seq2SeqLogitsOutput:
         """Score the labels for each text; the decoder reads the text itself, shifted right.
 
@@ -169,7 +178,9 @@ class SequenceClassification(Seq2SeqModel):
         """
         if decoder_input_ids is None:
             decoder_input_ids = self.shift_right(input_ids)
-        output: Seq2SeqOutput = self.backbone(input_ids, *inputs, decoder_input_ids=decoder_input_ids, **named)
+        output: Seq2SeqOutput = self.backbone(
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, encoder_outputs
+        )
         ends = input_ids.eq(torch.as_tensor(self.config.eos_token_id, device=input_ids.device))
         counts = ends.sum(dim=1)
         if int(counts.min()) == 0 or int(counts.min()) != int(counts.max()):
@@ -177,7 +188,7 @@ class SequenceClassification(Seq2SeqModel):
                 f"all texts need the same number of end tokens (id {self.config.eos_token_id}), at least 1"
             )
         last = output.last_hidden_state[ends].view(len(input_ids), -1, output.last_hidden_state.shape[-1])[:, -1]
-        logits = self.classifier(last)
+        logits = self.head(last)
         return Seq2SeqLogitsOutput(
             classification_loss(logits, labels, self.config.problem_type),
             logits,
@@ -186,24 +197,29 @@ class SequenceClassification(Seq2SeqModel):
 
 
 class QuestionAnswering(Seq2SeqModel):
-    """Where in a text the answer starts and ends, read by the decoder. Parts: the backbone, ``qa_outputs``."""
+    """Where in a text the answer starts and ends, read by the decoder. The head has two outputs."""
 
-    qa_outputs: nn.Module
+    HEAD = "ForQuestionAnswering"
+    head: nn.Module
 
     def forward(
         self,
         input_ids: Int[Tensor, "batch token"],
-        *inputs: Any,
+        attention_mask: Int[Tensor, "batch token"] | None = None,
         decoder_input_ids: Int[Tensor, "batch token"] | None = None,
+        decoder_attention_mask: Int[Tensor, "batch token"] | None = None,
+        encoder_outputs: Float[Tensor, "batch token hidden_size"] | None = None,
         start_positions: Int[Tensor, " batch"] | None = None,
         end_positions: Int[Tensor, " batch"] | None = None,
-        **named: Any,
     ) -> Seq2SeqQuestionAnsweringOutput:
         """Score each token as the answer's first and as its last; the decoder reads the text itself, shifted right."""
         if decoder_input_ids is None:
             decoder_input_ids = self.shift_right(input_ids)
-        output: Seq2SeqOutput = self.backbone(input_ids, *inputs, decoder_input_ids=decoder_input_ids, **named)
-        start, end = self.qa_outputs(output.last_hidden_state).unbind(dim=-1)
+        output: Seq2SeqOutput = self.backbone(
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, encoder_outputs
+        )
+        scores = self.head(output.last_hidden_state)  # (B, T, 2)
+        start, end = scores[..., 0].contiguous(), scores[..., 1].contiguous()  # each its own, to be written to
         return Seq2SeqQuestionAnsweringOutput(
             span_loss(start, end, start_positions, end_positions),
             start,

@@ -47,7 +47,7 @@ from minitransformer.layers import (
 from minitransformer.models import heads, seq2seq
 from minitransformer.models.base import Architecture, PretrainedModel, encoder_decoder, single_stack
 from minitransformer.models.heads import DenseClassifier, Logits
-from minitransformer.models.outputs import BaseOutput
+from minitransformer.models.outputs import BaseOutput, LogitsOutput
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -136,13 +136,15 @@ def _weights(p: str) -> WeightMap:
         prefix="transformer",
         file_prefix=p,
         backbone=[embedding("shared", "encoder_embeddings.word"), _layers("encoder"), _layers("decoder", cross=True)],
-        heads=[
-            Row("lm_head.weight", "lm_head.weight"),
-            linear("classification_head.dense", "classifier.dense"),
-            linear("classification_head.out_proj", "classifier.output"),
-            linear("classifier", "classifier"),
-            linear("qa_outputs", "qa_outputs"),
-        ],
+        heads={
+            "ForSeq2SeqLM": [Row("lm_head.weight", "head.weight")],
+            "ForSequenceClassification": [
+                linear("classification_head.dense", "head.dense"),
+                linear("classification_head.out_proj", "head.output"),
+            ],
+            "ForTokenClassification": linear("classifier", "head"),
+            "ForQuestionAnswering": linear("qa_outputs", "head"),
+        },
         tied=[
             Tied(
                 f"{p}shared.weight",
@@ -176,7 +178,7 @@ class T5Pretrained(PretrainedModel):
         """As in Mesh TensorFlow: vectors keep their size, and small queries stand in for the scale of the scores."""
         D, K, c = self.config.hidden_size, self.config.head_size, self.config
         fan_in = {"query": D * K, "attn.output": c.num_heads * K, "ffn.down": c.intermediate_size}
-        if name.endswith("word.weight") or name == "lm_head.weight":
+        if name.endswith("word.weight") or name == "head.weight":
             return c.initializer_range
         return c.initializer_range * next((n for part, n in fan_in.items() if f"{part}.weight" in name), D) ** -0.5
 
@@ -252,11 +254,11 @@ class T5ForConditionalGeneration(seq2seq.ConditionalGeneration, T5Pretrained):
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
-        self.transformer = T5Model(config)
+        self.backbone = T5Model(config)
         tied = config.tie_word_embeddings
-        self.lm_head = (ScaledLogits if tied else Logits)(config.hidden_size, config.vocab_size, bias=False)
+        self.head = (ScaledLogits if tied else Logits)(config.hidden_size, config.vocab_size, bias=False)
         if tied:
-            self.lm_head.weight = self.transformer.encoder_embeddings.word.weight
+            self.head.weight = self.backbone.encoder_embeddings.word.weight
 
 
 class T5ForSequenceClassification(seq2seq.SequenceClassification, T5Pretrained):
@@ -266,8 +268,8 @@ class T5ForSequenceClassification(seq2seq.SequenceClassification, T5Pretrained):
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
-        self.transformer = T5Model(config)
-        self.classifier = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
+        self.backbone = T5Model(config)
+        self.head = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
 
 
 class T5ForTokenClassification(heads.TokenClassification, T5Pretrained):
@@ -278,8 +280,14 @@ class T5ForTokenClassification(heads.TokenClassification, T5Pretrained):
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
-        self.transformer = T5EncoderModel(config)
-        self.classifier = Logits(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
+        self.backbone = T5EncoderModel(config)
+        self.head = Logits(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
+
+    def forward(  # type: ignore[override]
+        self, input_ids: Ids, attention_mask: Ids | None = None, labels: Ids | None = None
+    ) -> LogitsOutput:
+        """Score the labels for each token; a label of -100 is not counted."""
+        return self.answer(self.backbone(input_ids, attention_mask), labels)
 
 
 class T5ForQuestionAnswering(seq2seq.QuestionAnswering, T5Pretrained):
@@ -287,8 +295,8 @@ class T5ForQuestionAnswering(seq2seq.QuestionAnswering, T5Pretrained):
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
-        self.transformer = T5Model(config)
-        self.qa_outputs = Logits(config.hidden_size, 2)
+        self.backbone = T5Model(config)
+        self.head = Logits(config.hidden_size, 2)
 
 
 ARCHITECTURE = Architecture(

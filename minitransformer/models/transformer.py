@@ -44,6 +44,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from minitransformer.config import key
 from minitransformer.errors import ConfigError
@@ -88,6 +89,19 @@ class TransformerConfig(FairseqConfig):
     activation: str = key("activation_function", "relu")
     scale_embedding: bool = True
     decoder_start_token_id: int | None = 2
+
+    def resized(self, vocab_size: int) -> Self:
+        """A copy for a vocabulary of another size; where there are two, the source's."""
+        target = vocab_size if self.tie_word_embeddings else self.target_vocab_size
+        return self.replace(vocab_size=vocab_size, target_vocab_size=target)
+
+    def resized_target(self, vocab_size: int) -> Self:
+        """A copy whose target's vocabulary has another size."""
+        return (
+            super().resized_target(vocab_size)
+            if self.tie_word_embeddings
+            else self.replace(target_vocab_size=vocab_size)
+        )
 
     def check(self) -> None:
         """Raise a ConfigError if the fields contradict each other."""
@@ -170,9 +184,9 @@ class TransformerForConditionalGeneration(seq2seq.ConditionalGeneration, Transfo
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(config)
-        self.model = self.BACKBONE(config)
-        self.lm_head = Logits(config.hidden_size, config.target_vocab_size, bias=False)
-        self.lm_head.weight = self.model.decoder_embeddings.word.weight  # section 3.4
+        self.backbone = self.BACKBONE(config)
+        self.head = Logits(config.hidden_size, config.target_vocab_size, bias=False)
+        self.head.weight = self.backbone.decoder_embeddings.word.weight  # section 3.4
 
 
 ARCHITECTURE = Architecture(

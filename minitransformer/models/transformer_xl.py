@@ -51,6 +51,7 @@ from minitransformer.layers import (
     padding_mask,
     token_positions,
 )
+from minitransformer.layers.attention import gradient_is_slow
 from minitransformer.models.base import Architecture, GenerativeModel, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits, last_token
 from minitransformer.models.losses import classification_loss
@@ -166,13 +167,15 @@ WEIGHTS = WeightMap(
         linear("layers.{i}.pos_ff.CoreNet.3", "decoder.blocks.{i}.ffn.down"),
         norm("layers.{i}.pos_ff.layer_norm", "decoder.blocks.{i}.ffn_norm"),
     ],
-    heads=[
-        linear("crit.out_layers.{i}", "lm_head.words.{i}"),
-        Row("crit.out_projs.{i}", "lm_head.projections.{i}.weight"),
-        Row("crit.cluster_weight", "lm_head.clusters.weight"),
-        Row("crit.cluster_bias", "lm_head.clusters.bias"),
-        Row("score.weight", "score.weight"),
-    ],
+    heads={
+        "ForCausalLM": [
+            linear("crit.out_layers.{i}", "head.words.{i}"),
+            Row("crit.out_projs.{i}", "head.projections.{i}.weight"),
+            Row("crit.cluster_weight", "head.clusters.weight"),
+            Row("crit.cluster_bias", "head.clusters.bias"),
+        ],
+        "ForSequenceClassification": [Row("score.weight", "head.weight")],
+    },
     tied=[
         Tied("transformer.word_emb.emb_layers.{i}.weight", "crit.out_layers.{i}.weight"),
         Tied("transformer.word_emb.emb_projs.{i}", "crit.out_projs.{i}"),
@@ -244,6 +247,7 @@ class RelativeAttention(nn.Module):
         self.k = Tap("batch heads key head_size")
         self.v = Tap("batch heads key head_size")
         self.r = Tap("heads distance head_size")
+        self.raw_scores = Tap("batch heads query key")
         self.scores = Tap("batch heads query key")
         self.pattern = Tap("batch heads query key")
         self.mixed = Tap("batch heads query head_size")
@@ -278,8 +282,8 @@ class RelativeAttention(nn.Module):
 
         asking = q + self.content_bias[:, None]
         dropout = self.dropout if self.training else 0.0
-        if self.scores.watched or self.pattern.watched:
-            taps = {"scores_tap": self.scores, "pattern_tap": self.pattern}
+        if self.raw_scores.watched or self.scores.watched or self.pattern.watched or gradient_is_slow(q):
+            taps = {"raw_scores_tap": self.raw_scores, "scores_tap": self.scores, "pattern_tap": self.pattern}
             mixed = attend(asking, k, v, mask, bias, temperature=self.temperature, dropout=dropout, **taps)
         else:
             mixed = attend_fused(asking, k, v, mask, bias, temperature=self.temperature, dropout=dropout)
@@ -303,8 +307,10 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.input = Tap("batch token hidden_size")
-        self.attn, self.attn_norm = attn, norm()
-        self.ffn, self.ffn_norm = ffn, norm()
+        self.attn, self.after_attn, self.attn_norm = attn, Tap("batch token hidden_size"), norm()
+        self.attn_normed = Tap("batch token hidden_size")
+        self.ffn, self.after_ffn, self.ffn_norm = ffn, Tap("batch token hidden_size"), norm()
+        self.ffn_normed = Tap("batch token hidden_size")
         self.dropout = nn.Dropout(dropout)
         self.output = Tap("batch token hidden_size")
 
@@ -314,17 +320,20 @@ class PostNormBlock(Block):
 
     def forward(self, x: Tensor, memory: Tensor, **places: Tensor) -> Tensor:
         attn = self.attn(x, torch.cat([memory, x], dim=1), **places)
-        x = self.attn_norm(x + self.dropout(attn))
-        return self.output(self.ffn_norm(x + self.dropout(self.ffn(x))))
+        x = self.attn_normed(self.attn_norm(self.after_attn(x + self.dropout(attn))))
+        x = self.ffn_normed(self.ffn_norm(self.after_ffn(x + self.dropout(self.ffn(x)))))
+        return self.output(x)
 
 
 class PreNormBlock(Block):
     """``x = x + sublayer(norm(x))`` for each sublayer; what is remembered is normalised like what is read."""
 
     def forward(self, x: Tensor, memory: Tensor, **places: Tensor) -> Tensor:
-        attn = self.attn(self.attn_norm(x), self.attn_norm(torch.cat([memory, x], dim=1)), **places)
-        x = x + self.dropout(attn)
-        return self.output(x + self.dropout(self.ffn(self.ffn_norm(x))))
+        normed = self.attn_normed(self.attn_norm(x))
+        attn = self.attn(normed, torch.cat([self.attn_norm(memory), normed], dim=1), **places)
+        x = self.after_attn(x + self.dropout(attn))
+        x = self.after_ffn(x + self.dropout(self.ffn(self.ffn_normed(self.ffn_norm(x)))))
+        return self.output(x)
 
 
 class RecurrentStack(nn.Module):
@@ -351,6 +360,7 @@ class RecurrentStack(nn.Module):
             return kind(attn, ffn, make_norm, dropout=config.dropout)
 
         self.blocks = nn.ModuleList(make_block() for _ in range(config.num_layers))
+        self.final_normed = Tap("batch token hidden_size")
         self.dropout = nn.Dropout(config.dropout)
         self.output = Tap("batch token hidden_size")
 
@@ -382,7 +392,7 @@ class RecurrentStack(nn.Module):
             x = block.input(x)
             remembered.append(self._remember(torch.cat([memory, x], dim=1), seen))
             x = block(x, memory, **places)
-        return self.output(self.dropout(x)), remembered
+        return self.output(self.dropout(self.final_normed(x))), remembered
 
     def _remember(self, x: Tensor, seen: Tensor) -> Tensor:
         """The last ``mem_len`` vectors that are no padding; zeros before them, where a row has fewer."""
@@ -461,19 +471,21 @@ class TransfoXLModel(TransfoXLPretrained):
 class TransfoXLLMHeadModel(GenerativeModel, TransfoXLPretrained):
     """Predict the next token."""
 
+    HEAD = "ForCausalLM"
+
     def __init__(self, config: TransfoXLConfig) -> None:
         super().__init__(config)
-        self.transformer = TransfoXLModel(config)
-        self.lm_head = AdaptiveLogSoftmax(
+        self.backbone = TransfoXLModel(config)
+        self.head = AdaptiveLogSoftmax(
             config.clusters, config.widths, config.hidden_size, project=config.has_projections
         )
-        embeddings = self.transformer.embeddings
+        embeddings = self.backbone.embeddings
         if config.tie_word_embeddings:
-            for words, table in zip(self.lm_head.words, embeddings.tables, strict=True):
+            for words, table in zip(self.head.words, embeddings.tables, strict=True):
                 words.weight = table.weight
         for i, tied in enumerate(config.projection_is_tied):
             if tied and config.has_projections:
-                self.lm_head.projections[i] = embeddings.projections[i if config.div_val > 1 else 0]
+                self.head.projections[i] = embeddings.projections[i if config.div_val > 1 else 0]
 
     def forward(
         self,
@@ -493,12 +505,12 @@ class TransfoXLLMHeadModel(GenerativeModel, TransfoXLPretrained):
                 There are no logits then.
             logits_to_keep: score only the last so many positions (0: all).
         """
-        output = self.transformer(input_ids, attention_mask, mems)
+        output = self.backbone(input_ids, attention_mask, mems)
         x = output.last_hidden_state
         if labels is not None:
-            loss = self.lm_head.loss(x[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+            loss = self.head.loss(x[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
             return RecurrentLogitsOutput(loss=loss, mems=output.mems)
-        return RecurrentLogitsOutput(logits=self.lm_head(x[:, -logits_to_keep:]), mems=output.mems)
+        return RecurrentLogitsOutput(logits=self.head(x[:, -logits_to_keep:]), mems=output.mems)
 
     def new_stepper(
         self, ids: Tensor, inputs: Mapping[str, Any], config: GenerationConfig, copies: int = 1
@@ -510,6 +522,8 @@ class TransfoXLLMHeadModel(GenerativeModel, TransfoXLPretrained):
 class TransfoXLForSequenceClassification(TransfoXLPretrained):
     """One prediction for a text, read from its last token."""
 
+    HEAD = "ForSequenceClassification"
+
     def __init__(self, config: TransfoXLConfig) -> None:
         super().__init__(config)
         if config.embedding_size != config.hidden_size:
@@ -517,8 +531,8 @@ class TransfoXLForSequenceClassification(TransfoXLPretrained):
                 f"TransfoXLForSequenceClassification needs d_embed {config.embedding_size} to equal d_model "
                 f"{config.hidden_size}: its files hold a score of width d_embed, which reads vectors of width d_model"
             )
-        self.transformer = TransfoXLModel(config)
-        self.score = Logits(config.hidden_size, config.num_labels, bias=False)
+        self.backbone = TransfoXLModel(config)
+        self.head = Logits(config.hidden_size, config.num_labels, bias=False)
 
     def forward(
         self,
@@ -528,8 +542,8 @@ class TransfoXLForSequenceClassification(TransfoXLPretrained):
         labels: Tensor | None = None,
     ) -> RecurrentLogitsOutput:
         """Score the labels for each text; see ``classification_loss`` for the form of ``labels``."""
-        output = self.transformer(input_ids, attention_mask, mems)
-        logits = self.score(last_token(output.last_hidden_state, input_ids, self.config.pad_token_id, attention_mask))
+        output = self.backbone(input_ids, attention_mask, mems)
+        logits = self.head(last_token(output.last_hidden_state, input_ids, self.config.pad_token_id, attention_mask))
         loss = classification_loss(logits, labels, self.config.problem_type)
         return RecurrentLogitsOutput(loss=loss, logits=logits, mems=output.mems)
 

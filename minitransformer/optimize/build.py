@@ -19,19 +19,17 @@ from minitransformer.models.base import PretrainedModel
 from minitransformer.optimize.blocks import fuse_block
 from minitransformer.optimize.parts import FastAttention, FusedAttention, FusedFeedForward, NoDropout
 from minitransformer.optimize.products import (
+    FORMS,
     Int8Product,
     PackedProduct,
     Product,
     can_fuse,
-    has_int8,
-    has_packing,
+    forms_here,
+    has_form,
 )
 from minitransformer.optimize.steps import Int8StepProduct, RowProduct, StepProduct, compile_steps
 
 Model = TypeVar("Model", bound=PretrainedModel)
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
-"""Form of the weights -> type of everything else."""
 
 TOLERANCES = {"float32": 1e-5, "bfloat16": 3e-2, "int8": 5e-2}
 """Largest difference of the last hidden states to the readable model's, as a share of their size (2-norms)."""
@@ -81,20 +79,21 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
         A model of a subclass of the model's class: it predicts and generates; it does not train or save.
 
     Raises:
-        ConfigError: no such form; the model is not on the CPU, or already optimized; or this PyTorch lacks the kernels.
+        ConfigError: no such form; the model is not on the CPU, or already optimized; or PyTorch lacks the kernels on
+            this processor, of which the message names the forms that there are (bfloat16 wants AVX512, int8 VNNI).
     """
     name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise ConfigError(f"there is no form {name!r}.{did_you_mean(name, DTYPES)} Forms: {', '.join(DTYPES)}")
+    if name not in FORMS:
+        raise ConfigError(f"there is no form {name!r}.{did_you_mean(name, FORMS)} Forms: {', '.join(FORMS)}")
     if isinstance(model, Optimized):
         raise ConfigError("this model is optimized already: start from the one it was made from")
     elsewhere = {str(p.device) for p in model.parameters() if p.device.type != "cpu"}
     if elsewhere:
         raise ConfigError(f"fast forms are for the CPU; move the model there from {', '.join(sorted(elsewhere))}")
-    if not (has_int8() if name == "int8" else has_packing()):
-        raise ConfigError(
-            f"this PyTorch, or this processor, has no kernels for the form {name!r}: use the model itself"
-        )
+    if not has_form(name):
+        here = " or ".join(map(repr, forms_here()))
+        remedy = f"take {here}" if here else "use the model itself"
+        raise ConfigError(f"this PyTorch has no kernels for the form {name!r} on this processor: {remedy}")
 
     made = shared_copy(model).eval()
     part: Any
@@ -118,7 +117,7 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
             layer.product = make(name, layer.weight, layer.bias)
             if sharing[id(layer.weight)] == 1:  # an embedding goes on using a weight that it shares
                 drop_weights(layer)
-    cast(made, DTYPES[name])
+    cast(made, FORMS[name])
     made.__class__ = type(f"Optimized{type(model).__name__}", (Optimized, type(model)), {})
     for block in blocks:
         if id(block) in stepping:
@@ -161,7 +160,7 @@ def make_product(name: str, weight: Tensor, bias: Tensor | None, activation: Act
     """A product of the form ``name``; packed ones can apply an activation on the way out."""
     if name == "int8":
         return Int8Product(weight, bias)
-    kind = DTYPES[name]
+    kind = FORMS[name]
     return PackedProduct(weight.to(kind), None if bias is None else bias.to(kind), activation)
 
 
@@ -169,7 +168,7 @@ def make_step_product(name: str, weight: Tensor, bias: Tensor | None, activation
     """A product of the form ``name`` for compiled steps."""
     if name == "int8":
         return Int8StepProduct(weight, bias)
-    kind = DTYPES[name]
+    kind = FORMS[name]
     return StepProduct(weight.to(kind), None if bias is None else bias.to(kind), activation)
 
 

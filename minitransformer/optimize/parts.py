@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from minitransformer.layers import FeedForward, MultiHeadAttention
 from minitransformer.layers.attention import attend_fused
 from minitransformer.layers.cache import KVCache
-from minitransformer.optimize.products import Product
+from minitransformer.optimize.products import ActivatedProduct, Product
 
 
 class FastAttention(MultiHeadAttention):
@@ -22,7 +22,7 @@ class FastAttention(MultiHeadAttention):
         bias: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        if self.scores.watched or self.pattern.watched:
+        if self.raw_scores.watched or self.scores.watched or self.pattern.watched:
             return super().forward(x, memory, mask, bias, cache)
         return self.out(self.output(self.mix(x, memory, mask, bias, cache)))
 
@@ -57,10 +57,14 @@ class FusedAttention(FastAttention):
 class FusedFeedForward(FeedForward):
     """A feed-forward network whose first product applies the activation before it writes its result."""
 
-    widen: Product
+    widen: ActivatedProduct
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.down(self.hidden(self.widen(x))))
+        if self.pre.watched:
+            hidden = self.activation(self.pre(self.widen.linear_part(x)))
+        else:
+            hidden = self.widen(x)
+        return self.out(self.down(self.hidden(hidden)))
 
 
 class NoDropout(nn.Dropout):

@@ -18,6 +18,9 @@ from minitransformer.layers.activations import ACTIVATIONS, Activation
 PACKED_FOR = 32
 """Rows that oneDNN arranges a matrix for. Measured: this form is the quickest, or nearly so, from 1 row to 1,024."""
 
+FORMS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
+"""Form of the weights -> type of everything else."""
+
 LARGEST = 127
 """The largest 8-bit integer that has a negative of its own."""
 
@@ -40,6 +43,13 @@ class Product(Protocol):
         """``residual`` (..., out_features) and the product, in one tensor."""
 
 
+class ActivatedProduct(Product, Protocol):
+    """A product that applies an activation before it writes its result, if it has one."""
+
+    def linear_part(self, x: Tensor) -> Tensor:
+        """The product before the activation."""
+
+
 class PackedProduct:
     """A product whose weight oneDNN has laid out in the order in which it reads; float32 or bfloat16.
 
@@ -57,6 +67,10 @@ class PackedProduct:
 
     def __call__(self, x: Tensor) -> Tensor:
         result: Tensor = self.linear.default(x, self.weight, self.bias, self.post_op, [], self.algorithm)
+        return result
+
+    def linear_part(self, x: Tensor) -> Tensor:
+        result: Tensor = self.linear.default(x, self.weight, self.bias, "none", [], "")
         return result
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
@@ -112,18 +126,25 @@ def can_fuse(activation: Activation) -> bool:
     return activation in _POST_OPS
 
 
-def has_packing() -> bool:
-    """Whether this PyTorch can pack weights for oneDNN."""
-    operators = ("_reorder_linear_weight", "_linear_pointwise")
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return available and all(hasattr(torch.ops.mkldnn, name) for name in operators)
+def forms_here() -> list[str]:
+    """The forms that this PyTorch has kernels for on this processor."""
+    return [name for name in FORMS if has_form(name)]
 
 
 @cache
-def has_int8() -> bool:
-    """Whether this PyTorch multiplies 8-bit integers on this processor, without overflow (older ones saturate)."""
-    if not {"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines):
+def has_form(name: str) -> bool:
+    """Whether this PyTorch has the kernels of a form on this processor: a small product is computed, and compared.
+
+    What a build offers says too little: oneDNN packs bfloat16 with AVX512 only (or AVX-NE-CONVERT), and without VNNI
+    sums of 8-bit integers saturate.
+    """
+    if name == "int8" and not {"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines):
         return False
-    extreme = torch.full((4, 64), 1.0)  # every integer the largest one
-    result = Int8Product(extreme, None)(extreme)
-    return bool(torch.allclose(result, torch.full((4, 4), 64.0)))
+    if name != "int8" and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    x = torch.ones(4, 64, dtype=FORMS[name])  # in 8 bits, every integer the largest one
+    try:
+        product: Product = Int8Product(x, None) if name == "int8" else PackedProduct(x, None, ACTIVATIONS["relu"])
+        return torch.allclose(product(x), 64 * x[:, :4]) and torch.allclose(product.plus(x, x[:, :4]), 65 * x[:, :4])
+    except (AttributeError, RuntimeError):  # no such operator; no such kernel
+        return False

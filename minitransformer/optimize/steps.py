@@ -90,12 +90,14 @@ class StepProduct:
         self.weight, self.bias, self.activation = fixed(weight), None if bias is None else fixed(bias), activation
 
     def __call__(self, x: Tensor) -> Tensor:
+        result = self.linear_part(x)
+        return result if self.activation is None else self.activation(result)
+
+    def linear_part(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
             result = rows_times(self.weight, written(x))[None]
-            result = (result if self.bias is None else result + self.bias).to(x.dtype)
-        else:
-            result = linear_onednn(x, self.weight, self.bias)
-        return result if self.activation is None else self.activation(result)
+            return (result if self.bias is None else result + self.bias).to(x.dtype)
+        return linear_onednn(x, self.weight, self.bias)
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
         return self(x) + residual

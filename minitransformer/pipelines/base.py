@@ -20,12 +20,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
 from minitransformer.errors import PipelineError
+from minitransformer.files import together
 from minitransformer.layers import fast_linear
+from minitransformer.options import read_value
 from minitransformer.pipelines.batching import (
     ACCELERATED,
     AUTO_PADDING,
@@ -93,8 +95,7 @@ class Pipeline(Options):
         compat: str | None = None,
         **options: Any,
     ) -> None:
-        if compat not in (None, "transformers"):
-            raise PipelineError(f"compat must be None or 'transformers', not {compat!r}")
+        read_value("compat", compat, Literal["transformers"] | None, PipelineError)
         self.task = task or self.default_task
         self.tokenizer = tokenizer
         self.compat = compat
@@ -282,8 +283,9 @@ class Pipeline(Options):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer into a folder, from which `pipeline` and transformers can load them."""
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with together(folder):
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
     def _checked(self, chunks: list[Chunk]) -> list[Chunk]:
         """The chunks, if they have tokens, and the model positions for all of them."""

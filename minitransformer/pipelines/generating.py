@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -70,7 +70,7 @@ class GeneratingPipeline(Pipeline):
     task_defaults: ClassVar[Mapping[str, Any]]
     open_options = {"forward": GENERATE_OPTIONS}
     none_counts = GENERATE_OPTIONS
-    old_names = frozenset({"stop_sequence", "return_text", "return_type"})
+    old_names = {"stop_sequence": str, "return_text": bool, "return_type": Literal[0, 1, 2]}
     first_stop_only: ClassVar[bool] = False
     """Whether of a ``stop_sequence`` 4.57 heeds the first token only, or ends at any of them."""
 

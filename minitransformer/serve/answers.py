@@ -17,7 +17,8 @@ from minitransformer.pipelines.generating import GeneratingPipeline
 from minitransformer.serve.calls import Call
 from minitransformer.serve.errors import invalid
 from minitransformer.serve.generating import Event, finish_reason
-from minitransformer.serve.models import SIMILARITY, Vectors
+from minitransformer.serve.models import Vectors
+from minitransformer.serve.options import SIMILARITY
 
 Answer = Callable[[list[Any]], Any]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from minitransformer import __version__
 from minitransformer.serve.calls import COMPLETION_IGNORED, OPTIONS
-from minitransformer.serve.models import SIMILARITY, Shelf
-from minitransformer.serve.options import MOST_STOPS, task_options
+from minitransformer.serve.models import Shelf
+from minitransformer.serve.options import MOST_STOPS, SIMILARITY, schemas
 from minitransformer.serve.settings import Settings
 
 Schema = dict[str, Any]
@@ -133,7 +133,7 @@ def body(task: str, settings: Settings) -> Schema:
     else:
         one = _input(task)
         inputs = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": most}]}
-    table = task_options(task)
+    table = schemas(task)
     parameters: Schema = {"type": "object", "properties": table, "additionalProperties": False}
     required = {"inputs": inputs}
     if task == "zero-shot-classification":
@@ -167,7 +167,7 @@ def _post(
 
 
 def _completion(settings: Settings) -> dict[str, Any]:
-    table = {k: v for k, v in task_options("text-generation").items() if k not in ("details", "decoder_input_details")}
+    table = {k: v for k, v in schemas("text-generation").items() if k not in ("details", "decoder_input_details")}
     stop = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": MOST_STOPS}]}
     properties = {
         **table,

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 
 from minitransformer.errors import TrainingError
+from minitransformer.files import together, write_whole
+from minitransformer.jsons import JSONError, parse_json
 from minitransformer.training.distributed import rank, wait_for_all
 from minitransformer.training.tensor_files import read_tensors, write_tensors
 
@@ -102,7 +104,7 @@ class Checkpoints:
             wait_for_all()
             write_tensors(part, tensors)
             if rank() == 0:
-                _write_durably(part / STATE, json.dumps(state, indent=1))
+                write_whole(part / STATE, json.dumps(state, indent=1))
                 _sync_folder(part)
                 os.replace(part, path)
                 _sync_folder(self.folder)
@@ -124,8 +126,8 @@ def read_state(path: Path) -> dict[str, Any]:
         TrainingError: it is damaged.
     """
     try:
-        state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        state: dict[str, Any] = parse_json((path / STATE).read_bytes())
+    except (OSError, JSONError) as error:
         raise TrainingError(f"{path / STATE} is damaged ({error}); remove {path} to use an earlier one") from error
     return state
 
@@ -165,13 +167,12 @@ def load(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def save_model(model: Any, folder: Path, tokenizer: Any = None) -> None:
-    """Write a model in the Hub's format, with its tokenizer; each file appears whole or not at all.
+    """Write a model in the Hub's format, with its tokenizer; all files appear, or none.
 
     Raises:
         TrainingError: the disk is full, or cannot be written.
     """
-    with writing(folder, sum(p.numel() * p.element_size() for p in model.parameters())):
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, sum(p.numel() * p.element_size() for p in model.parameters())), together(folder):
         model.save_pretrained(folder)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
@@ -191,7 +192,7 @@ def writing(folder: Path, needed: int, part: Path | None = None) -> Iterator[Non
             shutil.rmtree(part, ignore_errors=True)
         raise TrainingError(
             f"{folder} could not be written ({_reason(error)}). It takes {needed:,} bytes and "
-            f"{shutil.disk_usage(folder).free:,} are free. What was saved before is whole: make room and start again"
+            f"{_free(folder):,} are free. What was saved before is whole: make room and start again"
         ) from error
 
 
@@ -210,11 +211,11 @@ def _with_contexts(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+def _free(folder: Path) -> int:
+    """Bytes free where a folder is, or would be."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from minitransformer.config import ModelConfig
 from minitransformer.data import Record
 from minitransformer.errors import TrainingError
+from minitransformer.jsons import JSONError, parse_json
 from minitransformer.models.base import write_json
 from minitransformer.tokenization import AutoTokenizer
 from minitransformer.tokenization.base import Tokenizer
@@ -196,8 +197,8 @@ class _Preparation:
         """
         path = self.output / RUN_FILE
         try:
-            theirs = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            theirs = parse_json(path.read_bytes())
+        except (OSError, JSONError):
             return False
         if Checkpoints(self.output / "checkpoints").latest() is not None:
             check_identity(self.output, theirs, inputs)

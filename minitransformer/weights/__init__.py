@@ -5,9 +5,10 @@ from minitransformer.weights.engine import LoadReport, explain, export_weights, 
 from minitransformer.weights.ops import AddAxis, Op, Same, Split, Then, Transpose
 from minitransformer.weights.rows import Ignore, Legacy, Row, Tied, embedding, fused_qkv, linear, norm
 from minitransformer.weights.skeleton import without_memory
-from minitransformer.weights.table import TableError, WeightMap
+from minitransformer.weights.table import BACKBONE, TableError, WeightMap
 
 __all__ = [
+    "BACKBONE",
     "AddAxis",
     "Ignore",
     "Legacy",

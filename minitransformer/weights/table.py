@@ -5,18 +5,19 @@ A map is data, read in both directions. Its rows speak of the *backbone* (the mo
     WEIGHTS = WeightMap(
         prefix="bert",
         backbone=[embedding("embeddings.word_embeddings", "embeddings.word"), ...],
-        heads=[linear("qa_outputs", "qa_outputs"), ...],
+        heads={"ForQuestionAnswering": linear("qa_outputs", "head"), ...},
         tied=[Tied("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight")],
     )
 
-A model with a head keeps its backbone under the attribute ``prefix``, and files of such models begin the backbone's
-names with it; a model without a head, and its files, do without. A row is in force iff the model has its parameter.
+A model with a head has two parts, ``backbone`` and ``head``; its files begin the backbone's names with ``prefix``. A
+model without a head, and its files, do without. A row is in force iff the model has its parameter, and a head's rows
+only in models of its task.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -24,6 +25,9 @@ from torch import nn
 from minitransformer.errors import MinitransformerError
 from minitransformer.weights.ops import Op
 from minitransformer.weights.rows import Ignore, Legacy, Row, Tied
+
+BACKBONE = "backbone."
+"""How names of parameters begin that lie below a head."""
 
 
 class TableError(MinitransformerError):
@@ -34,13 +38,13 @@ class WeightMap:
     """The table of one architecture.
 
     Args:
-        prefix: the attribute under which models with a head keep the backbone.
+        prefix: how names of the backbone begin, before a dot, in files of models with a head.
         backbone: rows of the backbone; lists of rows may stand where a row may.
-        heads: rows of all heads, with full names.
+        heads: task, as a model class has it in ``HEAD`` -> rows of its head, with full names.
         tied: names of one tensor; the backbone's with the prefix.
         ignore: tensors of files that have no use; the backbone's with the prefix.
         legacy: ends of names in old files.
-        file_prefix: how names of the backbone begin in files of models with a head, if not with ``prefix``.
+        file_prefix: how those names begin in files that we write, if not with ``prefix`` and a dot.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class WeightMap:
         prefix: str,
         *,
         backbone: Sequence[Row | Sequence[Row]],
-        heads: Sequence[Row | Sequence[Row]] = (),
+        heads: Mapping[str, Sequence[Row | Sequence[Row]]] | None = None,
         tied: Sequence[Tied] = (),
         ignore: Sequence[Ignore] = (),
         legacy: Sequence[Legacy] = (),
@@ -56,22 +60,33 @@ class WeightMap:
     ) -> None:
         self.prefix = prefix
         self.file_prefix = prefix + "." if file_prefix is None else file_prefix
-        self.backbone, self.heads = list(_flat(backbone)), list(_flat(heads))
+        self.backbone = list(_flat(backbone))
+        self.heads = {task: list(_flat(rows)) for task, rows in (heads or {}).items()}
         self.tied, self.ignore, self.legacy = list(tied), list(ignore), list(legacy)
-        seen: set[tuple[str, tuple[str, ...]]] = set()
-        for row in self.rows(has_head=True):
-            if (row.hf, row.our_names) in seen:
-                raise TableError(f"the row {row.hf} stands twice in the table")
-            seen.add((row.hf, row.our_names))
+        for task in ("", *self.heads):
+            seen: set[tuple[str, tuple[str, ...]]] = set()
+            for row in self.rows(task):
+                if (row.hf, row.our_names) in seen:
+                    raise TableError(f"the row {row.hf} stands twice in the table")
+                seen.add((row.hf, row.our_names))
 
-    def rows(self, *, has_head: bool) -> list[Row]:
-        """All rows with full names: in the file as in a file with a head, on our side as the model has them."""
-        inside = f"{self.prefix}." if has_head else ""
+    @property
+    def head_names(self) -> list[str]:
+        """Names in files of all heads' rows."""
+        return list(dict.fromkeys(row.hf for rows in self.heads.values() for row in rows))
+
+    def rows(self, task: str | None) -> list[Row]:
+        """Rows of the backbone and of a task's head, with full names: in the file as in a file with a head.
+
+        Args:
+            task: of the head; "" for one that is all in the backbone; None for a model without a head.
+        """
+        inside = "" if task is None else BACKBONE
         backbone = [
             Row(self.file_prefix + row.hf, tuple(inside + name for name in row.our_names), row.op)
             for row in self.backbone
         ]
-        return backbone + self.heads
+        return backbone + self.heads.get(task or "", [])
 
     def bind(self, model: nn.Module) -> BoundMap:
         """The rows that are in force for ``model``.
@@ -108,10 +123,14 @@ class BoundMap:
     def __init__(self, table: WeightMap, model: nn.Module) -> None:
         parameters = dict(model.named_parameters(remove_duplicate=False))
         self.table = table
-        self.has_head = any(name.startswith(table.prefix + ".") for name in parameters)
+        self.has_head = any(name.startswith(BACKBONE) for name in parameters)
+        self.task: str | None = (getattr(model, "HEAD", None) or "") if self.has_head else None
         self.idle: list[str] = []
         in_force: dict[str, BoundRow] = {}
-        for row in table.rows(has_head=self.has_head):
+        rows = table.rows(self.task)
+        mine = {row.hf for row in rows}
+        self.idle += [name for name in table.head_names if name not in mine]
+        for row in rows:
             bound = _instances(row, parameters)
             for instance in bound:
                 if instance.hf in in_force:

@@ -62,23 +62,23 @@ def test_a_new_head_for_other_labels(tmp_path):
         AutoModelForSequenceClassification.from_pretrained(tmp_path, config=more)
     for config in (more, old):
         model = AutoModelForSequenceClassification.from_pretrained(tmp_path, config=config, new_head=True)
-        assert model.classifier.weight.shape[0] == config.num_labels == model.config.num_labels
-        assert 0.005 < float(model.classifier.weight.detach().std()) < 0.05 and not model.classifier.bias.any()
-        assert all(map(torch.equal, model.bert.parameters(), trained.bert.parameters()))
+        assert model.head.weight.shape[0] == config.num_labels == model.config.num_labels
+        assert 0.005 < float(model.head.weight.detach().std()) < 0.05 and not model.head.bias.any()
+        assert all(map(torch.equal, model.backbone.parameters(), trained.backbone.parameters()))
         assert not any(p.is_meta for p in model.parameters()) and not model.training
-    assert not torch.equal(model.classifier.weight, trained.classifier.weight)
+    assert not torch.equal(model.head.weight, trained.head.weight)
 
 
 def test_a_new_head_keeps_what_it_shares_with_the_backbone(folder):
     model, old = (AutoModelForMaskedLM.from_pretrained(folder, new_head=new) for new in (True, False))
-    assert model.mlm_head.decoder.weight is model.bert.embeddings.word.weight
-    assert torch.equal(model.bert.embeddings.word.weight, old.bert.embeddings.word.weight)
-    assert not torch.equal(model.mlm_head.dense.weight, old.mlm_head.dense.weight)
+    assert model.head.decoder.weight is model.backbone.embeddings.word.weight
+    assert torch.equal(model.backbone.embeddings.word.weight, old.backbone.embeddings.word.weight)
+    assert not torch.equal(model.head.dense.weight, old.head.dense.weight)
 
 
 def test_tied_weights_stay_one_tensor(folder):
     model = AutoModelForMaskedLM.from_pretrained(folder)
-    assert model.mlm_head.decoder.weight is model.bert.embeddings.word.weight
+    assert model.head.decoder.weight is model.backbone.embeddings.word.weight
     edit_config(folder, tie_word_embeddings=False)
     with pytest.raises(CheckpointError, match="1 missing:\n    cls.predictions.decoder.weight"):
         AutoModelForMaskedLM.from_pretrained(folder)
@@ -99,21 +99,31 @@ def test_base_from_head_and_head_from_base(folder, tmp_path):
     classifier = AutoModelForSequenceClassification.from_pretrained(folder, allow_missing_head=True)
     assert classifier(random_ids(1, 3)).logits.shape == (1, 2)  # with a new pooler
     with pytest.raises(CheckpointError, match="pooler"):
-        AutoModelForSequenceClassification.from_pretrained(folder)
+        AutoModelForSequenceClassification.from_pretrained(folder, allow_missing_head=False)
     whole = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float64)
     ids = random_ids(2, 8)
-    assert torch.equal(base(ids).last_hidden_state, whole.bert(ids).last_hidden_state)
+    assert torch.equal(base(ids).last_hidden_state, whole.backbone(ids).last_hidden_state)
     base.save_pretrained(tmp_path / "base")
     again = BertForMaskedLM.from_pretrained(tmp_path / "base", allow_missing_head=True, dtype=torch.float64)
-    assert torch.equal(again.bert(ids).last_hidden_state, base(ids).last_hidden_state)
+    assert torch.equal(again.backbone(ids).last_hidden_state, base(ids).last_hidden_state)
 
 
-def test_a_missing_head_is_an_error_unless_allowed(folder):
-    with pytest.raises(CheckpointError, match="no such head.*allow_missing_head=True"):
-        AutoModelForQuestionAnswering.from_pretrained(folder)
-    model = AutoModelForQuestionAnswering.from_pretrained(folder, allow_missing_head=True)
-    assert model.qa_outputs.bias.abs().sum() == 0 and 0.01 < model.qa_outputs.weight.std() < 0.03
+def test_the_head_of_a_task_is_drawn_with_a_warning(folder):
+    with pytest.warns(UserWarning, match="2 weights of BertForQuestionAnswering are not in .*head.weight, head.bias"):
+        model = AutoModelForQuestionAnswering.from_pretrained(folder)
+    assert model.head.bias.abs().sum() == 0 and 0.01 < model.head.weight.std() < 0.03
     assert not any(p.is_meta for p in model.parameters())
+    with pytest.raises(CheckpointError, match="no such head.*allow_missing_head=True"):
+        AutoModelForQuestionAnswering.from_pretrained(folder, allow_missing_head=False)
+    AutoModelForQuestionAnswering.from_pretrained(folder, allow_missing_head=True)  # without a warning
+
+
+def test_the_head_of_a_language_model_is_not(folder, tmp_path):
+    BertModel.from_pretrained(folder).save_pretrained(tmp_path / "base")
+    with pytest.raises(CheckpointError, match="no such head.*allow_missing_head=True"):
+        BertForMaskedLM.from_pretrained(tmp_path / "base")
+    with pytest.raises(CheckpointError, match="no such head"):
+        minitransformer.pipeline("question-answering", str(folder))
 
 
 def test_allow_missing_head_allows_nothing_else(folder):

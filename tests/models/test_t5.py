@@ -97,9 +97,9 @@ def test_files_with_one_of_the_tables(tmp_path, name, config):
     file[f"{name}.weight"] = words
     save_file(file, tmp_path / "model.safetensors", metadata={"format": "pt"})
     model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.float64)
-    for embeddings in (model.transformer.encoder_embeddings, model.transformer.decoder_embeddings):
+    for embeddings in (model.backbone.encoder_embeddings, model.backbone.decoder_embeddings):
         assert torch.equal(embeddings.word.weight, words)
-    assert torch.equal(model.lm_head.weight, file.get("lm_head.weight", words))
+    assert torch.equal(model.head.weight, file.get("lm_head.weight", words))
     assert torch.equal(T5Model.from_pretrained(tmp_path, dtype=torch.float64).encoder_embeddings.word.weight, words)
 
 
@@ -127,14 +127,15 @@ def test_names_with_and_without_prefix(tmp_path, name):
     ids = random_ids(2, 5)
     wanted = model.encode(ids)
     assert torch.equal(encoder(ids).last_hidden_state, wanted)
-    assert torch.equal(classifier.transformer.encode(ids), wanted)
+    assert torch.equal(classifier.backbone.encode(ids), wanted)
 
 
 def test_a_head_that_is_not_there(tmp_path):
     with pytest.raises(CheckpointError, match="has no such head"):
-        loaded(tmp_path, "T5ForConditionalGeneration", minitransformer.AutoModelForQuestionAnswering)
+        reference_twin("T5ForConditionalGeneration", **twins.CONFIG).save_pretrained(tmp_path)
+        minitransformer.AutoModelForQuestionAnswering.from_pretrained(tmp_path, allow_missing_head=False)
     with pytest.raises(CheckpointError, match="has no such head"):
-        minitransformer.AutoModelForTokenClassification.from_pretrained(tmp_path)
+        minitransformer.AutoModelForTokenClassification.from_pretrained(tmp_path, allow_missing_head=False)
 
 
 def test_old_files_have_a_table_too_many(tmp_path):
@@ -156,10 +157,10 @@ def test_decoder_inputs(tmp_path):
 def test_new_models_begin_as_mesh_tensorflow_begins():
     torch.manual_seed(0)
     model = AutoModelForSeq2SeqLM.from_config(T5Config(vocab_size=500, hidden_size=200, intermediate_size=800))
-    stack = model.transformer.decoder
+    stack = model.backbone.decoder
     block = stack.blocks[1]
     for layer, std in {
-        model.lm_head: 1.0,
+        model.head: 1.0,
         stack.relative_positions.bias: 200**-0.5,
         block.attn.query: (200 * 64) ** -0.5,
         block.cross_attn.key: 200**-0.5,

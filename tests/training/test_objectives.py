@@ -156,7 +156,7 @@ def test_the_vocabulary_head_runs_only_where_something_is_asked(name, tmp_path, 
     kind = "pairs" if name == "seq2seq" else "text"
     batch = objective.collate(objective.examples(records(kind)), generator())
     model, seen = make_model(objective), []
-    head = model.mlm_head.decoder if name == "masked_lm" else model.lm_head
+    head = model.head.decoder if name == "masked_lm" else model.head
     head.register_forward_hook(lambda module, inputs, output: seen.append(output.numel() // output.shape[-1]))
     objective.loss(model, batch, objective.counts(batch))
     assert (
@@ -182,7 +182,7 @@ def test_a_batch_can_be_scored_in_parts_with_less_memory(tmp_path):
     objective = make_objective("causal_lm", "gpt2", tmp_path, max_length=32, at_once=5)
     batch = objective.collate(objective.examples(records("text")), generator())
     model, sizes = make_model(objective), []
-    model.lm_head.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[1]))
+    model.head.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[1]))
     loss = objective.loss(model, batch, objective.counts(batch))
     assert max(sizes) == 5 and len(sizes) == -(-objective.counts(batch)["tokens"] // 5)
     logits = model(batch["input_ids"]).logits[:, :-1]
@@ -225,5 +225,5 @@ def test_model_and_tokenizer_must_fit(tmp_path):
     objective = make_objective("masked_lm", "bert", tmp_path)
     batch = objective.collate(objective.examples(records("text")), generator())
     model = make_model(make_objective("classification", "bert", tmp_path))
-    with pytest.raises(TrainingError, match="BertForSequenceClassification has no mlm_head"):
+    with pytest.raises(TrainingError, match="BertForSequenceClassification is no model ForMaskedLM"):
         objective.loss(model, batch, objective.counts(batch))

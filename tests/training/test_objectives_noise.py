@@ -270,7 +270,7 @@ def test_a_lucky_guess_counts_as_original_and_only_asked_words_change(electra):
     labels = batch["labels"]
     original = torch.where(labels == -100, batch["input_ids"], labels)
     with torch.no_grad():  # a generator that is always right
-        pair.generator.mlm_head.forward = lambda x: torch.nn.functional.one_hot(labels[labels != -100][None], 90) * 1e4
+        pair.generator.head.forward = lambda x: torch.nn.functional.one_hot(labels[labels != -100][None], 90) * 1e4
     loss = electra.loss(pair, batch, electra.counts(batch))
     assert torch.equal(seen[0], original)
     told = pair.discriminator(original, batch["attention_mask"], labels=torch.zeros_like(original)).loss
@@ -288,15 +288,15 @@ def test_no_gradient_flows_through_the_drawn_words(electra):
     assert len(own) > 5
     for name in own:
         torch.testing.assert_close(found[0][name], found[1][name])
-    shared = "discriminator.electra.embeddings.word.weight"
+    shared = "discriminator.backbone.embeddings.word.weight"
     assert not torch.equal(found[0][shared], found[1][shared])
 
 
 def test_the_pair_shares_its_embeddings_and_is_saved_as_two(electra, tmp_path):
     pair = make_model(electra)
     assert isinstance(pair, ElectraPair) and pair.config is pair.discriminator.config
-    word = pair.discriminator.electra.embeddings.word.weight
-    assert pair.generator.electra.embeddings.word.weight is word and pair.generator.mlm_head.decoder.weight is word
+    word = pair.discriminator.backbone.embeddings.word.weight
+    assert pair.generator.backbone.embeddings.word.weight is word and pair.generator.head.decoder.weight is word
     assert pair.generator.config.hidden_size < pair.config.hidden_size
     assert pair.num_parameters() == sum(p.numel() for p in set(pair.parameters()))
     pair.save_pretrained(tmp_path)

@@ -47,8 +47,8 @@ def test_what_pretraining_gives_arrives(folder: Path) -> None:
     best = weights(folder / "runs/encoder/best")[name]
     tuned = prepare(folder / "sentiment.toml", output=folder / "runs/a").model
     twin = prepare(folder / "sentiment.toml", output=folder / "runs/b", overrides=["model.from_scratch=true"]).model
-    assert torch.equal(tuned.bert.encoder.blocks[0].attn.query.weight, best)
-    assert not torch.equal(twin.bert.encoder.blocks[0].attn.query.weight, best)
+    assert torch.equal(tuned.backbone.encoder.blocks[0].attn.query.weight, best)
+    assert not torch.equal(twin.backbone.encoder.blocks[0].attn.query.weight, best)
     assert {n: p.shape for n, p in tuned.named_parameters()} == {n: p.shape for n, p in twin.named_parameters()}
 
 
@@ -61,7 +61,7 @@ def test_the_head_is_kept_for_the_same_labels_only(folder: Path) -> None:
     def head(*overrides: str) -> torch.Tensor:
         model = prepare(again, output=folder / "runs/again", overrides=overrides).model
         assert model.num_parameters() > 1000
-        return model.classifier.weight
+        return model.head.weight
 
     assert torch.equal(head(), classifier)
     assert not torch.equal(head("model.new_head=true"), classifier)

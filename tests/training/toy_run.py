@@ -55,7 +55,7 @@ class NextToken:
                 raise InterruptedError("as asked")
         hidden = model.backbone(batch["input_ids"], batch["attention_mask"]).last_hidden_state[:, :-1]
         asked = batch["attention_mask"][:, 1:] == 1
-        logits = model.lm_head(hidden[asked][None])[0]
+        logits = model.head(hidden[asked][None])[0]
         return F.cross_entropy(logits, batch["labels"][:, 1:][asked], reduction="sum") / counts["tokens"]
 
 

@@ -53,7 +53,7 @@ def test_round_trip(make: type[nn.Module]) -> None:
 
 def test_what_the_file_says_of_a_fused_layer(language_model: nn.Module) -> None:
     tensors = saved(language_model)
-    attn = language_model.base.blocks[2].attn
+    attn = language_model.backbone.blocks[2].attn
     weight = torch.cat([attn[part].weight for part in ("query", "key", "value")]).t()
     assert torch.equal(tensors["base.h.2.c_attn.weight"], weight)
     assert tensors["base.h.2.mlp.weight"].shape == (D, F)
@@ -95,7 +95,7 @@ def test_any_one_of_tied_names_fills_all(name: str, language_model: nn.Module) -
     tensors[name] = tensors.pop("base.wte.weight")
     model = on_meta(LanguageModel)
     load(model, tensors)
-    assert model.head.weight is model.base.word.weight
+    assert model.head.weight is model.backbone.word.weight
     assert same_parameters(model, language_model)
 
 
@@ -105,7 +105,7 @@ def test_equal_tied_tensors_may_all_be_there(language_model: nn.Module) -> None:
     tensors["lm_head.bias"] = tensors["lm_bias"].clone()
     model = on_meta(LanguageModel)
     report = load_weights(model, Memory(tensors), TOY)
-    assert report.used["lm_head.weight"] == report.used["base.wte.weight"] == ("base.word.weight",)
+    assert report.used["lm_head.weight"] == report.used["base.wte.weight"] == ("backbone.word.weight",)
 
 
 def test_tied_tensors_that_differ(language_model: nn.Module) -> None:
@@ -122,7 +122,7 @@ def test_untied_model_keeps_two_tensors() -> None:
     tensors = saved(model)
     assert not torch.equal(tensors["lm_head.weight"], tensors["base.wte.weight"])
     load(loaded, tensors)
-    assert loaded.head.weight is not loaded.base.word.weight
+    assert loaded.head.weight is not loaded.backbone.word.weight
     assert same_parameters(loaded, model)
 
 
@@ -137,7 +137,7 @@ def test_the_head_of_an_untied_file_is_not_the_embedding_of_a_model_without_it()
     file = redraw(LanguageModel(tied=False))
     base = on_meta(Base, pooler=False)
     report = load_weights(base, Memory(saved(file)), TOY)
-    assert torch.equal(base.word.weight, file.base.word.weight)
+    assert torch.equal(base.word.weight, file.backbone.word.weight)
     assert report.ignored == {"lm_head.weight": "the head of another task", "lm_bias": "the head of another task"}
 
 
@@ -146,7 +146,7 @@ def test_the_head_of_a_tied_file_is_the_embedding_if_the_file_holds_no_other(lan
     tensors["lm_head.weight"] = tensors.pop("base.wte.weight")
     base = on_meta(Base, pooler=False)
     load(base, tensors)
-    assert torch.equal(base.word.weight, language_model.base.word.weight)
+    assert torch.equal(base.word.weight, language_model.backbone.word.weight)
 
 
 # ------------------------------------------------------------------------------------------- prefixes, other heads
@@ -157,7 +157,7 @@ def test_file_of_a_base_model_into_a_model_with_a_head() -> None:
     tensors = saved(base) | {"lm_bias": torch.ones(1, V)}
     model = on_meta(LanguageModel)
     load(model, tensors)
-    assert same_parameters(model.base, base)
+    assert same_parameters(model.backbone, base)
 
 
 def test_file_of_a_model_with_a_head_into_a_base_model() -> None:
@@ -165,7 +165,7 @@ def test_file_of_a_model_with_a_head_into_a_base_model() -> None:
     tensors = saved(classifier) | {"a_head_that_no_table_knows.weight": torch.ones(2)}
     base = on_meta(Base)
     report = load_weights(base, Memory(tensors), TOY)
-    assert same_parameters(base, classifier.base)
+    assert same_parameters(base, classifier.backbone)
     assert report.ignored == dict.fromkeys(
         ["classifier.weight", "classifier.bias", "a_head_that_no_table_knows.weight"], "the head of another task"
     )
@@ -214,7 +214,7 @@ def test_legacy_names(language_model: nn.Module) -> None:
     model = on_meta(LanguageModel)
     report = load_weights(model, Memory(tensors), TOY)
     assert same_parameters(model, language_model)
-    assert report.used["base.h.0.LayerNorm.gamma"] == ("base.blocks.0.norm.weight",)
+    assert report.used["base.h.0.LayerNorm.gamma"] == ("backbone.blocks.0.norm.weight",)
 
 
 def test_a_name_and_its_legacy_name_that_differ(language_model: nn.Module) -> None:
@@ -285,19 +285,20 @@ def test_a_missing_head_is_named_with_the_remedy() -> None:
     with pytest.raises(CheckpointError, match=r"2 missing:\n    classifier.weight.*(\n.*)*allow_missing_head=True"):
         load(on_meta(Classifier), tensors)
     model = on_meta(Classifier)
-    report = load_weights(model, Memory(tensors), TOY, allow_missing=["classifier.*"])
-    assert report.missing == ["classifier.weight", "classifier.bias"]
-    assert model.classifier.weight.is_meta and not model.base.word.weight.is_meta
+    report = load_weights(model, Memory(tensors), TOY, allow_missing=["head.*"])
+    assert report.missing == ["head.weight", "head.bias"]
+    assert model.head.weight.is_meta and not model.backbone.word.weight.is_meta
 
 
 def test_a_head_is_left_out() -> None:
     tensors = saved(redraw(Classifier()))
-    why = dict.fromkeys(["classifier.weight", "classifier.bias"], "drawn anew")
+    why = dict.fromkeys(["head.weight", "head.bias"], "drawn anew")
     tensors["classifier.weight"] = torch.ones(5, D)  # for other labels: its shape does not matter then
     model = on_meta(Classifier)
     report = load_weights(model, Memory(tensors), TOY, leave_out=why)
-    assert report.ignored == why and report.missing == list(why)
-    assert model.classifier.weight.is_meta and not any(p.is_meta for p in model.base.parameters())
+    assert report.ignored == dict.fromkeys(["classifier.weight", "classifier.bias"], "drawn anew")
+    assert report.missing == list(why)
+    assert model.head.weight.is_meta and not any(p.is_meta for p in model.backbone.parameters())
     with pytest.raises(CheckpointError, match=r"classifier.weight  is \(5, 4\)(.*\n)*.*new_head=True"):
         load(on_meta(Classifier), tensors)
     tensors["base.wte.weight"] = torch.ones(3, D)
@@ -340,9 +341,9 @@ def test_cast_while_moving(dtype: torch.dtype, language_model: nn.Module) -> Non
 
 def test_frozen_parameters_stay_frozen(language_model: nn.Module) -> None:
     model = on_meta(LanguageModel)
-    model.base.word.weight.requires_grad_(False)
+    model.backbone.word.weight.requires_grad_(False)
     load(model, saved(language_model))
-    assert not model.base.word.weight.requires_grad and model.head.bias.requires_grad
+    assert not model.backbone.word.weight.requires_grad and model.head.bias.requires_grad
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

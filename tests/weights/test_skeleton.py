@@ -19,7 +19,7 @@ def test_parameters_have_shapes_and_no_memory() -> None:
     with without_memory():
         model, other = LanguageModel(), nn.Conv1d(2, 3, 1)
     assert all(parameter.is_meta for module in (model, other) for parameter in module.parameters())
-    assert model.head.weight is model.base.word.weight and model.head.weight.shape == (7, 4)
+    assert model.head.weight is model.backbone.word.weight and model.head.weight.shape == (7, 4)
     assert torch.equal(torch.get_rng_state(), state)
     assert not nn.Embedding(2, 2).weight.is_meta  # outside again
 

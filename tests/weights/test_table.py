@@ -13,7 +13,7 @@ from minitransformer.weights import Row, Split, TableError, Tied, WeightMap, emb
 def test_rows_show_names_operations_and_shapes_as_in_the_file() -> None:
     lines = {line.hf: line for line in explain(on_meta(LanguageModel), TOY)}
     fused = lines["base.h.3.c_attn.weight"]
-    assert fused.ours == tuple(f"base.blocks.3.attn.{part}.weight" for part in ("query", "key", "value"))
+    assert fused.ours == tuple(f"backbone.blocks.3.attn.{part}.weight" for part in ("query", "key", "value"))
     assert fused.shape == (D, 3 * D)
     assert lines["lm_bias"].shape == (1, 7)
     note = lines["base.wte.weight"].note.removeprefix("or ")

@@ -33,11 +33,10 @@ TOY = WeightMap(
         norm("h.{i}.LayerNorm", "blocks.{i}.norm"),
         linear("pooler.dense", "pooler"),
     ],
-    heads=[
-        Row("lm_head.weight", "head.weight"),
-        Row("lm_bias", "head.bias", AddAxis(0)),
-        linear("classifier", "classifier"),
-    ],
+    heads={
+        "ForCausalLM": [Row("lm_head.weight", "head.weight"), Row("lm_bias", "head.bias", AddAxis(0))],
+        "ForSequenceClassification": linear("classifier", "head"),
+    },
     tied=[
         Tied("base.wte.weight", "base.encoder.wte.weight", "lm_head.weight"),
         Tied("lm_bias", "lm_head.bias"),
@@ -67,19 +66,23 @@ class Base(nn.Module):
 
 
 class LanguageModel(nn.Module):
+    HEAD = "ForCausalLM"
+
     def __init__(self, *, tied: bool = True) -> None:
         super().__init__()
-        self.base = Base(pooler=False)
+        self.backbone = Base(pooler=False)
         self.head = nn.Linear(D, V)
         if tied:
-            self.head.weight = self.base.word.weight
+            self.head.weight = self.backbone.word.weight
 
 
 class Classifier(nn.Module):
+    HEAD = "ForSequenceClassification"
+
     def __init__(self) -> None:
         super().__init__()
-        self.base = Base()
-        self.classifier = nn.Linear(D, 3)
+        self.backbone = Base()
+        self.head = nn.Linear(D, 3)
 
 
 def redraw(model: nn.Module) -> nn.Module:

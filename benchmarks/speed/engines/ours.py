@@ -47,8 +47,10 @@ def load(setup: Setup) -> Callable[[Work], Callable[[], Any]]:
 
 
 def _optimized(model: Any, dtype: str, compiled: bool) -> Any:
-    from minitransformer.optimize import optimized
+    from minitransformer.optimize import forms_here, optimized
 
+    if dtype not in forms_here():
+        raise Unable(f"this processor has no kernels for {dtype}")
     return optimized(model, dtype=dtype, compile=compiled)
 
 

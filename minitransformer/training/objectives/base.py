@@ -110,15 +110,15 @@ def model_inputs(model: Any, batch: Batch) -> Batch:
     return {name: batch[name] for name in sorted(names)}
 
 
-def vocabulary_head(model: Any, name: str) -> nn.Module:
-    """The part of the model that scores the words of the vocabulary.
+def vocabulary_head(model: Any, task: str) -> nn.Module:
+    """The part of a model for ``task`` ("ForMaskedLM") that scores the words of the vocabulary.
 
     Raises:
-        TrainingError: the model has none.
+        TrainingError: it is a model for something else.
     """
-    head = getattr(model, name, None)
-    if not isinstance(head, nn.Module):
-        raise TrainingError(f"{type(model).__name__} has no {name}, so it cannot learn this objective")
+    if getattr(model, "HEAD", None) != task:
+        raise TrainingError(f"{type(model).__name__} is no model {task}, so it cannot learn this objective")
+    head: nn.Module = model.head
     return head
 
 

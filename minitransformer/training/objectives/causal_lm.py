@@ -95,7 +95,7 @@ class CausalLM(Objective):
         inputs, count = model_inputs(model, batch), counts["tokens"]
         if isinstance(model, CausalLMModel):
             x = model.backbone(**inputs).last_hidden_state
-            return vocabulary_loss(model.lm_head, x[:, :-1], batch["labels"][:, 1:], count, at_once=self.at_once)
+            return vocabulary_loss(model.head, x[:, :-1], batch["labels"][:, 1:], count, at_once=self.at_once)
         own = self.counts(batch)["tokens"]  # Transformer-XL's softmax works in parts, and gives its loss as a mean
         share: Tensor = model(**inputs, labels=batch["labels"]).loss * (own / max(count, 1))
         return share

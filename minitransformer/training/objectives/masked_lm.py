@@ -118,6 +118,6 @@ class MaskedLM(Objective):
 
     def loss(self, model: Any, batch: Batch, counts: Mapping[str, int]) -> Tensor:
         """Cross-entropy of the hidden tokens."""
-        head = vocabulary_head(model, "mlm_head")
+        head = vocabulary_head(model, "ForMaskedLM")
         hidden = model.backbone(**model_inputs(model, batch)).last_hidden_state
         return vocabulary_loss(head, hidden, batch["labels"], counts["tokens"])

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from minitransformer.config import ModelConfig
 from minitransformer.errors import TrainingError
+from minitransformer.files import together
 from minitransformer.models.electra import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives.base import Batch, Example, check_share, model_inputs, vocabulary_loss, widen
@@ -38,12 +39,12 @@ class ElectraPair(nn.Module):
 
     def __init__(self, discriminator: ElectraForPreTraining, generator: ElectraForMaskedLM) -> None:
         super().__init__()
-        ours, theirs = discriminator.electra.embeddings, generator.electra.embeddings
+        ours, theirs = discriminator.backbone.embeddings, generator.backbone.embeddings
         shapes = [[tuple(p.shape) for p in embeddings.parameters()] for embeddings in (ours, theirs)]
         if shapes[0] != shapes[1]:
             raise TrainingError(f"generator and discriminator must have embeddings of one shape, not {shapes}")
-        generator.electra.embeddings = ours
-        cast(Any, generator.mlm_head).decoder.weight = ours.word.weight
+        generator.backbone.embeddings = ours
+        cast(Any, generator.head).decoder.weight = ours.word.weight
         self.discriminator, self.generator = discriminator, generator
 
     @property
@@ -67,8 +68,9 @@ class ElectraPair(nn.Module):
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """The discriminator in the folder itself, the generator in its folder ``generator``."""
-        self.discriminator.save_pretrained(folder, **options)
-        self.generator.save_pretrained(Path(folder) / "generator", **options)
+        with together(folder):
+            self.discriminator.save_pretrained(folder, **options)
+            self.generator.save_pretrained(Path(folder) / "generator", **options)
 
     def forward_parameters(self) -> set[str]:
         """What both models take."""
@@ -135,10 +137,10 @@ class ReplacedTokens(MaskedLM):
         labels, real = batch["labels"], batch["attention_mask"] != 0
         inputs = model_inputs(model.generator, batch)
         hidden = model.generator.backbone(**inputs).last_hidden_state
-        generator_share = vocabulary_loss(model.generator.mlm_head, hidden, labels, counts["tokens"])
+        generator_share = vocabulary_loss(model.generator.head, hidden, labels, counts["tokens"])
 
         original = torch.where(labels != -100, labels, batch["input_ids"])
-        ids = self.replace(model.generator.mlm_head, hidden, original, labels, batch["noise"])
+        ids = self.replace(model.generator.head, hidden, original, labels, batch["noise"])
         logits = widen(model.discriminator(**{**inputs, "input_ids": ids}).logits)  # (B, T)
         replaced = (ids != original).to(logits.dtype)
         terms = F.binary_cross_entropy_with_logits(logits, replaced, reduction="none")

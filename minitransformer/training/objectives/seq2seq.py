@@ -55,7 +55,7 @@ class TargetObjective(Objective):
 
     def loss(self, model: Any, batch: Batch, counts: Mapping[str, int]) -> Tensor:
         """Cross-entropy of the target's tokens."""
-        labels, head = batch["labels"], vocabulary_head(model, "lm_head")
+        labels, head = batch["labels"], vocabulary_head(model, "ForSeq2SeqLM")
         target = model.shift_right(labels)
         hidden = model.backbone(**model_inputs(model, batch), decoder_input_ids=target).last_hidden_state
         return vocabulary_loss(head, hidden, labels, counts["tokens"], label_smoothing=self.label_smoothing)
