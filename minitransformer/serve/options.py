@@ -79,7 +79,9 @@ def _of_feature_extraction(
 ) -> None: ...
 
 
-def _of_text2text(*, generate_parameters: Annotated[dict[str, Any] | None, "options of generate, together"] = None) -> None: ...
+def _of_text2text(
+    *, generate_parameters: Annotated[dict[str, Any] | None, "options of generate, together"] = None
+) -> None: ...
 
 
 ALSO = {  # parameters of the API that the pipeline has under another name, or not at all

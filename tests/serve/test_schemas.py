@@ -10,43 +10,7 @@ from typing import Any
 import pytest
 
 from serve.conftest import TOYS, Live
-from serve.tools import node_modules
-
-CHECK = """
-import { readFileSync } from "node:fs";
-const { cases, root } = JSON.parse(readFileSync(0));
-// as much of JSON Schema (draft 6) as these files use
-const load = (name) => JSON.parse(readFileSync(`${root}/${name}`));
-const common = load("common-definitions.json");
-function check(value, schema, doc, path) {
-  if (schema.nullable && value === null) return [];
-  if (schema.$ref) {
-    const [file, pointer] = schema.$ref.split("#");
-    const from = file ? common : doc;
-    return check(value, pointer.split("/").slice(1).reduce((node, key) => node[key], from), from, path);
-  }
-  if (schema.allOf) return schema.allOf.flatMap((each) => check(value, each, doc, path));
-  const bad = (why) => [`${path}: ${why}`];
-  const kind = Array.isArray(value) ? "array" : value === null ? "null" : typeof value === "object" ? "object" : typeof value;
-  if (schema.enum && !schema.enum.includes(value)) return bad(`${value} is none of ${schema.enum}`);
-  if (schema.type === "integer" ? !Number.isInteger(value) : schema.type && schema.type !== kind) return bad(`${kind}, not ${schema.type}`);
-  if (schema.minimum !== undefined && value < schema.minimum) return bad("too small");
-  let found = [];
-  if (kind === "array" && schema.items) found = value.flatMap((each, i) => check(each, schema.items, doc, `${path}[${i}]`));
-  if (kind === "object") {
-    for (const name of schema.required || []) if (!(name in value)) found.push(`${path}: no ${name}`);
-    for (const [name, inner] of Object.entries(schema.properties || {})) if (name in value) found.push(...check(value[name], inner, doc, `${path}.${name}`));
-  }
-  return found;
-}
-const problems = [];
-for (const [task, value, name] of cases) {
-  const doc = load(`${task}/spec/${name || "output.json"}`);
-  if (task === "fill-mask") doc.items.required = doc.items.required.map((each) => each === "tokenStr" ? "token_str" : each); // its own slip
-  problems.push(...check(value, doc, doc, task));
-}
-console.log(JSON.stringify(problems));
-"""
+from serve.tools import NODE_FOLDER, node_modules
 
 
 def test_answers_fit_the_schemas(live: Live) -> None:
@@ -59,7 +23,13 @@ def test_answers_fit_the_schemas(live: Live) -> None:
 
     labels = {"parameters": {"candidate_labels": ["music", "sleeping"]}}
     question = {"question": "Who founded it?", "context": "It was founded by King Henry."}
-    writing = {"do_sample": False, "max_new_tokens": 6, "details": True, "decoder_input_details": True, "top_n_tokens": 2}
+    writing = {
+        "do_sample": False,
+        "max_new_tokens": 6,
+        "details": True,
+        "decoder_input_details": True,
+        "top_n_tokens": 2,
+    }
     cases: list[list[Any]] = [
         ["fill-mask", ask("bert-books", "She opened the [MASK].")],
         ["text-classification", ask("bert-sentiment", "I love it.")[0]],
@@ -81,7 +51,7 @@ def test_answers_fit_the_schemas(live: Live) -> None:
     events = live.events(f"/models/{TOYS}gpt2-stories", inputs="It was", stream=True, parameters=writing)
     cases += [["text-generation", event, "stream_output.json"] for event in events]
     done = subprocess.run(
-        ["node", "--input-type=module", "-e", CHECK],
+        ["node", str(NODE_FOLDER / "schemas.mjs")],
         input=json.dumps({"cases": cases, "root": str(root)}),
         capture_output=True,
         text=True,
