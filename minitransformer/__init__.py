@@ -17,15 +17,18 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from minitransformer.errors import (
+        ArgumentError,
         CheckpointError,
         ConfigError,
         GenerationError,
         HubError,
+        InputError,
         MinitransformerError,
         MissingFileError,
         PipelineError,
         SavingError,
         TokenizerError,
+        TraceError,
     )
     from minitransformer.generation import GenerationConfig, generate
     from minitransformer.layers.cache import DecoderCache
@@ -49,15 +52,18 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "minitransformer.errors": (
+        "ArgumentError",
         "CheckpointError",
         "ConfigError",
         "GenerationError",
         "HubError",
+        "InputError",
         "MinitransformerError",
         "MissingFileError",
         "PipelineError",
         "SavingError",
         "TokenizerError",
+        "TraceError",
     ),
     "minitransformer.generation": ("GenerationConfig", "generate"),
     "minitransformer.layers.cache": ("DecoderCache",),
@@ -82,6 +88,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ArgumentError",
     "AutoConfig",
     "AutoModel",
     "AutoModelForCausalLM",
@@ -100,11 +107,13 @@ __all__ = [
     "GenerationConfig",
     "GenerationError",
     "HubError",
+    "InputError",
     "MinitransformerError",
     "MissingFileError",
     "PipelineError",
     "SavingError",
     "TokenizerError",
+    "TraceError",
     "__version__",
     "fast_linear",
     "generate",

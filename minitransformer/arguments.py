@@ -74,6 +74,7 @@ READING_MODELS: Mapping[str, NoUse] = {
     "use_kernels": NoUse("kernels are chosen by what is asked for", (False,)),
     "adapter_name": NoUse("adapters are not loaded: merge them into the weights first", ("default",), refused=True),
     "adapter_kwargs": NoUse("adapters are not loaded: merge them into the weights first", ({},), refused=True),
+    "_adapter_model_path": NoUse("adapters are not loaded: merge them into the weights first", refused=True),
     "_fast_init": NoUse("what the file brings is never drawn", (True,)),
 }
 
@@ -120,6 +121,11 @@ def take_repository(source: str | Path | Repository, options: dict[str, Any]) ->
     if (old := given.pop("use_auth_token", None)) is not None:
         given.setdefault("token", old)
     return Repository(source, **given)
+
+
+def take(options: dict[str, Any], table: Mapping[str, NoUse]) -> dict[str, Any]:
+    """The arguments of that table, taken out of ``options`` before somebody else takes them for his own."""
+    return {name: options.pop(name) for name in list(options) if name in table}
 
 
 def settle(options: dict[str, Any], table: Mapping[str, NoUse], known: Iterable[str], what: str) -> None:

@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
-from minitransformer.arguments import HUB, READING, WRITING, settle, take_repository
+from minitransformer.arguments import HUB, READING_MODELS, WRITING, settle, take, take_repository
 from minitransformer.errors import ArgumentError, ConfigError, did_you_mean, warn_caller
+from minitransformer.files import together, write_whole
 from minitransformer.hub import Repository, read_json
 
 GENERATION_KEYS = frozenset(
@@ -253,12 +254,13 @@ class ModelConfig(metaclass=ConfigType):
 
     @classmethod
     def from_pretrained_dict(cls, raw: Mapping[str, Any], options: dict[str, Any]) -> Self:
-        """The config of a file's contents and the caller's options, which are all used up."""
+        """The config of a file's contents and the caller's options, which are taken out of it."""
         unused = options.pop("return_unused_kwargs", None)
         if unused:
             raise ArgumentError("return_unused_kwargs: nothing stays unused here; what is unknown is an error")
+        habits = take(options, READING_MODELS)
         config = cls.from_hf(raw).override(options)
-        settle(options, READING, [*_known_keys(cls), *HUB], f"{cls.__name__}.from_pretrained")
+        settle({**habits, **options}, READING_MODELS, [*_known_keys(cls), *HUB], f"{cls.__name__}.from_pretrained")
         return config
 
     @classmethod
@@ -284,11 +286,8 @@ class ModelConfig(metaclass=ConfigType):
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write config.json into ``folder``, which is made if it does not exist."""
         settle(options, WRITING, [], f"{type(self).__name__}.save_pretrained")
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / "config.json.part"
-        part.write_text(self.to_json_string(), encoding="utf-8")
-        part.replace(folder / "config.json")
+        with together(folder):
+            write_whole(Path(folder) / "config.json", self.to_json_string())
 
     @classmethod
     def from_hf(cls, raw: Mapping[str, Any]) -> Self:

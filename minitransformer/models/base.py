@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from minitransformer.arguments import HUB, READING_MODELS, WRITING, as_bytes, settle, take_repository
+from minitransformer.arguments import HUB, READING_MODELS, WRITING, as_bytes, settle, take, take_repository
 from minitransformer.config import ModelConfig, config_names
 from minitransformer.errors import ArgumentError, CheckpointError, ConfigError, warn_caller
 from minitransformer.files import together, write_whole
@@ -134,7 +134,7 @@ class PretrainedModel(nn.Module):
         return bool(getattr(self.config, name)) and not _watched.get()
 
     @classmethod
-    def config_for(cls, config: Any, source: Source) -> Any:
+    def config_for(cls, config: ModelConfig, source: Source) -> ModelConfig:
         """The config, with what only the shapes in a file can say; an architecture may override it."""
         return config
 
@@ -210,8 +210,10 @@ class PretrainedModel(nn.Module):
         files = {name: options.pop(name, None) for name in ("use_safetensors", "variant")}
         names = Renaming(strip_prefix, options.pop("key_mapping", None) or {})
         dtype = as_dtype(dtype, config)
+        habits = take(options, READING_MODELS)
         config = config.override(options)
-        settle(options, READING_MODELS, [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)], f"{cls.__name__}.from_pretrained")
+        known = [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)]
+        settle({**habits, **options}, READING_MODELS, known, f"{cls.__name__}.from_pretrained")
 
         assert repository is not None or tensors is not None  # checked above
         source: Source = Tensors(tensors) if repository is None or tensors else open_checkpoint(repository, **files)

@@ -217,7 +217,7 @@ def guess_task(model: Any) -> str:
     """What a model is for, by the name of its class, or of the architecture in its config.json."""
     if model is None:
         raise PipelineError("pass a task, a model, or both")
-    if isinstance(model, Repository):
+    if isinstance(model, (str, Path, Repository)):
         from minitransformer.models.auto import AutoConfig
 
         names = AutoConfig.from_pretrained(model).architectures
