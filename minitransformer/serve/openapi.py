@@ -6,8 +6,8 @@ from typing import Any
 
 from minitransformer import __version__
 from minitransformer.serve.calls import COMPLETION_IGNORED, OPTIONS
-from minitransformer.serve.models import SIMILARITY, Shelf
-from minitransformer.serve.options import MOST_STOPS, task_options
+from minitransformer.serve.models import Shelf
+from minitransformer.serve.options import MOST_STOPS, SIMILARITY, schemas
 from minitransformer.serve.settings import Settings
 
 Schema = dict[str, Any]
@@ -141,7 +141,7 @@ def body(task: str, settings: Settings) -> Schema:
     else:
         one = _input(task)
         inputs = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": most}]}
-    table = task_options(task)
+    table = schemas(task)
     parameters: Schema = {"type": "object", "properties": table, "additionalProperties": False}
     required = {"inputs": inputs}
     if task == "zero-shot-classification":
@@ -179,11 +179,11 @@ def _post(
 
 
 def _completion(settings: Settings) -> dict[str, Any]:
-    table = {k: v for k, v in task_options("text-generation").items() if k not in ("details", "decoder_input_details")}
+    table = {k: v for k, v in schemas("text-generation").items() if k not in ("details", "decoder_input_details")}
     stop = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": MOST_STOPS}]}
     properties = {
         **table,
-        "prompt": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": settings.max_inputs}]},
+        "prompt": {"anyOf": [_NAME, {**_list(_NAME), "minItems": 1, "maxItems": settings.max_inputs}]},
         "model": {"type": "string"},
         "max_tokens": table["max_new_tokens"],
         "n": {"type": "integer", "minimum": 1, "maximum": 32},
@@ -191,7 +191,7 @@ def _completion(settings: Settings) -> dict[str, Any]:
         "stop": stop,
         "stream": {"type": "boolean"},
         **{name: {} for name in COMPLETION_IGNORED},
-    }  # fmt: skip
+    }
     schema = {"type": "object", "properties": properties, "required": ["prompt"], "additionalProperties": False}
     choice = _object({"index": {"type": "integer"}, "text": _NAME, "finish_reason": {"type": ["string", "null"]}})
     answer = _object({"id": _NAME, "object": _NAME, "choices": _list(choice), "usage": {"type": "object"}})
