@@ -100,7 +100,7 @@ def test_everything_works_on_it(own: OwnModel) -> None:
     assert study.patch(own, IDS, OTHER, metric).values.shape == (2, 3, 5)
     assert study.heads(own, IDS).values.shape == (2, 3, 7)
     assert study.head_importance(own, IDS, metric).values.shape == (2, 3, 2)
-    found = study.attribute_inputs(own, IDS, metric)["input"]
+    found = study.attribute_inputs(own, IDS, metric, baseline=1)["input"]
     assert found.about["completeness_error"] < 0.01
     writers = ["embeddings", "layers.0.attn", "layers.0.ffn", "layers.1.attn", "layers.1.ffn"]
     end = study.path_patch(own, IDS, OTHER, writers, ["stack.output"])
