@@ -235,7 +235,7 @@ def _block(
     calls = {
         name.removeprefix(f"{block}."): x[call] for name, x in watched.calls.items() if name.startswith(f"{block}.")
     }
-    post_norm = not torch.equal(calls["after_ffn"], calls["output"])
+    post_norm = hasattr(module, "ffn_norm") and not torch.equal(calls["after_ffn"], calls["output"])
     for attn in ("attn", "cross_attn"):
         if f"{attn}.mixed" not in calls:
             continue
