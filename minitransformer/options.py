@@ -434,11 +434,12 @@ def _narrowed(inner: Any, extra: tuple[Any, ...]) -> Kind:
         return _choice(typing.get_args(inner), any_case=ANY_CASE in extra)
     ranges = [each for each in extra if isinstance(each, Range)]
     if ranges and typing.get_origin(inner) in (typing.Union, types.UnionType):  # of the numbers in it
-        return _one_of(
-            [kind_of(Annotated[each, *ranges] if each in (int, float) else each) for each in typing.get_args(inner)]
-        )
+        return _one_of([_narrowed(each, tuple(ranges)) for each in typing.get_args(inner)])
+    if ranges and inner not in (int, float):
+        ranges = []
     kind = _PLAIN[float] if inner is float else kind_of(inner)
-    schema, words, checks = kind.schema, kind.words, []
+    schema, words = kind.schema, kind.words
+    checks: list[Callable[[Any], bool]] = []
     if inner is float and not ranges:
         ranges = [Range()]
     for each in ranges:
@@ -473,7 +474,7 @@ def _narrowed(inner: Any, extra: tuple[Any, ...]) -> Kind:
 
 def _one_of(kinds: list[Kind]) -> Kind:
     # what is narrow goes first: a text that is one of some choices, a boolean, an integer
-    words = _join([kind.words for kind in kinds])
+    words = _join([kind.words for kind in kinds if kind.words != "None"]) or "None"
     schemas = [kind.schema for kind in kinds if kind.schema is not None]
     of_lists = {each for kind in kinds for each in kind.choices}
 
@@ -518,7 +519,7 @@ def _choice(values: tuple[Any, ...], *, any_case: bool) -> Kind:
 
 
 def _bare(value: Any) -> str:
-    return value if isinstance(value, str) and value.isidentifier() else repr(value)
+    return value if isinstance(value, str) and value and not set(value) & set(" ,'\"") else repr(value)
 
 
 def _list(item: Kind, make: Callable[[Iterable[Any]], Any]) -> Kind:

@@ -136,17 +136,28 @@ def _texts(text: list[str] | None, file: Path | None, world: int) -> tuple[Itera
         return iter(text), len(text)
     if file is not None and str(file) != "-":
         try:
-            opened = file.open(encoding="utf-8")
-            total = sum(1 for line in opened if line.strip()) if sys.stderr.isatty() and file.is_file() else None
-            opened.seek(0) if total is not None else None
-        except (OSError, UnicodeDecodeError) as error:
+            return _without_blanks(_lines_of(file)), _count(file)
+        except (OSError, ValueError) as error:
             raise typer.BadParameter(f"cannot read {file}: {error}", param_hint="--file") from error
-        return _without_blanks(_lines(opened, str(file))), total
     if world > 1:
         raise typer.BadParameter("several processes cannot share standard input: give --file", param_hint="--file")
     if sys.stdin.isatty():
         raise typer.BadParameter("no text: give some, or --file, or pipe lines in", param_hint="TEXT")
     return _without_blanks(_lines(sys.stdin, "standard input")), None
+
+
+def _count(path: Path) -> int | None:
+    """How many texts a file has, if somebody wants to see how far it is; a pipe can be read only once."""
+    if not path.is_file():
+        path.stat()  # it exists
+        return None
+    with path.open(encoding="utf-8") as file:
+        return sum(1 for line in file if line.strip()) if sys.stderr.isatty() else None
+
+
+def _lines_of(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as file:
+        yield from _lines(file, str(path))
 
 
 def _lines(file: IO[str], name: str) -> Iterator[str]:

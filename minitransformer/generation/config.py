@@ -188,8 +188,9 @@ class GenerationConfig:
             value = plain(vars(self).get(name))
             if value is not None and not any(type(value) in (int, float, bool) and value == none for none in neutral):
                 raise GenerationError(
-                    f"{name}={shown(value)} asks for {mode}, which is not offered: generate has greedy decoding, sampling, "
-                    f"beam search, beam sampling and assisted greedy decoding. Leave {name} out, or set it to None."
+                    f"{name}={shown(value)} asks for {mode}, which is not offered: generate has greedy decoding, "
+                    f"sampling, beam search, beam sampling and assisted greedy decoding. Leave {name} out, or set it "
+                    "to None."
                 )
         vars(self).update(read_options(self.said, OPTIONS if self.do_sample else WITHOUT_SAMPLING))
         if self.num_return_sequences > 1:

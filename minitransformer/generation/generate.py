@@ -430,8 +430,12 @@ def _prepare(
     **options: Any,
 ) -> _Run:
     """Settle options and inputs, and check both, before anything is computed."""
-    given = {"logits_processor": logits_processor, "stopping_criteria": stopping_criteria, "compat": compat}
-    given |= {"prefix_allowed_tokens_fn": prefix_allowed_tokens_fn, "assistant_model": assistant_model}
+    given: dict[str, Any] = {"logits_processor": logits_processor, "stopping_criteria": stopping_criteria}
+    given |= {
+        "compat": compat,
+        "prefix_allowed_tokens_fn": prefix_allowed_tokens_fn,
+        "assistant_model": assistant_model,
+    }
     given |= {"tokenizer": tokenizer, "use_model_defaults": use_model_defaults}
     given = {name: OBJECTS[name].read(value, GenerationError) for name, value in given.items()}
     config = resolve(model.generation_config, generation_config, options, use_model_defaults)

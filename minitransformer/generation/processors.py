@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from minitransformer.errors import GenerationError
-from minitransformer.generation.config import GenerationConfig
+from minitransformer.generation.config import SPECIAL_TOKENS, GenerationConfig
 from minitransformer.options import shown
 
 Processor = Callable[[Tensor, Tensor], Tensor]
@@ -53,7 +53,7 @@ def build_processors(
     Raises:
         GenerationError: an option names a token that the model does not have, or needs an end token and has none.
     """
-    _check_tokens(config, vocab_size)
+    check_tokens(config, vocab_size)
     chain: list[Processor] = []
 
     def add(function: Callable[..., Tensor], **arguments: object) -> None:
@@ -354,15 +354,19 @@ def _pairs(bias: Any) -> list[tuple[Sequence[int], float]]:
     return list(bias.items()) if isinstance(bias, Mapping) else list(bias)
 
 
-def _check_tokens(config: GenerationConfig, vocab_size: int) -> None:
-    """Every token id in an option must be one of the model's."""
+def check_tokens(config: GenerationConfig, vocab_size: int) -> None:
+    """Every token id in an option must be one of the model's.
+
+    Raises:
+        GenerationError: one is not.
+    """
     named: dict[str, list[int]] = {
         "sequence_bias": [t for ids, _ in _pairs(config.sequence_bias or ()) for t in ids],
         "bad_words_ids": [t for word in config.bad_words_ids or () for t in word],
         "suppress_tokens": list(config.suppress_tokens or ()),
         "begin_suppress_tokens": list(config.begin_suppress_tokens or ()),
     }
-    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+    for name in ("forced_bos_token_id", "forced_eos_token_id", *SPECIAL_TOKENS):
         tokens = getattr(config, name)
         named[name] = [] if tokens is None else [tokens] if isinstance(tokens, int) else list(tokens)
     for name, found in named.items():

@@ -134,7 +134,7 @@ class PretrainedModel(nn.Module):
         return bool(getattr(self.config, name)) and not _watched.get()
 
     @classmethod
-    def config_for(cls, config: Any, source: Source) -> Any:
+    def config_for(cls, config: ModelConfig, source: Source) -> ModelConfig:
         """The config, with what only the shapes in a file can say; an architecture may override it."""
         return config
 

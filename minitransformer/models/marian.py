@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from torch import nn
 from typing_extensions import Self
 
-from minitransformer.config import key
+from minitransformer.config import ModelConfig, key
 from minitransformer.layers import (
     Embeddings,
     FeedForward,
@@ -102,9 +102,9 @@ class MarianPretrained(PretrainedModel):
     config: MarianConfig
 
     @classmethod
-    def config_for(cls, config: MarianConfig, source: Source) -> MarianConfig:
+    def config_for(cls, config: ModelConfig, source: Source) -> ModelConfig:
         """Untied models of transformers have a decoder's table as long as the source's vocabulary, until resized."""
-        if config.shared_vocabulary or config.tie_word_embeddings:
+        if not isinstance(config, MarianConfig) or config.shared_vocabulary or config.tie_word_embeddings:
             return config
         tables = {name.removeprefix("model."): name for name in source.names()}
         table = tables.get("decoder.embed_tokens.weight")

@@ -7,9 +7,8 @@ the tasks say what each means. ``pipeline_options(task)`` puts both together for
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -58,22 +57,22 @@ class Options:
     @classmethod
     def step_options(cls, step: str) -> frozenset[str]:
         """Names of the options that a step takes: its keyword-only ones, and those it passes on by ``**``."""
-        return _names(cls, step)
+        return _once(_names, cls, step)
 
     @classmethod
     def declared_options(cls) -> Mapping[str, Option]:
         """All options of the task, and what callers may not type (``internal``) but others are turned into."""
-        return _table(cls)
+        return _once(_table, cls)
 
     @classmethod
     def known_options(cls) -> frozenset[str]:
         """Names of all options of the task."""
-        return frozenset(name for name, option in _table(cls).items() if not option.internal)
+        return frozenset(name for name, option in _once(_table, cls).items() if not option.internal)
 
     @classmethod
     def check_option_names(cls, options: Iterable[str]) -> None:
-        """Raise an UnknownOptionError (a TypeError) for a name that is no option of the task; it has the nearest one."""
-        table = _table(cls)
+        """Raise an UnknownOptionError (a TypeError) for a name that is no option of the task; it has the nearest."""
+        table = _once(_table, cls)
         for name in options:
             if name not in table or table[name].internal:
                 raise UnknownOptionError(unknown_name(name, table, cls.default_task))
@@ -84,7 +83,7 @@ class Options:
         Tasks extend it with what more than one option says together.
         """
         self.check_option_names(options)
-        table, none_counts = _table(type(self)), self.none_counts
+        table, none_counts = self.declared_options(), self.none_counts
         return {
             name: table[name].read(value, kind_of_error(name, table[name]))
             for name, value in options.items()
@@ -109,7 +108,17 @@ def kind_of_error(name: str, option: Option) -> type[PipelineError | GenerationE
     return TokenizerError if option is CALL_OPTIONS.get(name) else PipelineError
 
 
-@cache
+_known: dict[Any, Any] = {}
+
+
+def _once(make: Callable[..., Any], cls: type[Options], *more: Any) -> Any:
+    """What a function makes of a class, made once: signatures take long to read."""
+    key = (make, cls, *more)
+    if key not in _known:
+        _known[key] = make(cls, *more)
+    return _known[key]
+
+
 def _names(cls: type[Options], step: str) -> frozenset[str]:
     names: set[str] = set()
     for klass in cls.__mro__:  # an override with **options also takes what the method above it takes
@@ -121,7 +130,6 @@ def _names(cls: type[Options], step: str) -> frozenset[str]:
     return frozenset(names) | cls.open_options.get(step, frozenset())
 
 
-@cache
 def _table(cls: type[Options]) -> dict[str, Option]:
     docs: dict[str, str] = {}
     for klass in reversed(cls.__mro__):

@@ -176,7 +176,9 @@ class Server:
         if kind != "application/json":
             raise ApiError(415, "The body must be JSON: send the header Content-Type: application/json")
         most = self.settings.max_body
-        too_large = ApiError(413, f"The body has more than {most} bytes: send it in parts", headers={"connection": "close"})
+        too_large = ApiError(
+            413, f"The body has more than {most} bytes: send it in parts", headers={"connection": "close"}
+        )
         declared = request.headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > most:
             raise too_large
@@ -233,9 +235,7 @@ class Server:
         finally:
             self.running -= 1
 
-    async def _work(
-        self, request: Request, served: Served, call: Call, unwrap: bool, completing: bool
-    ) -> Response:
+    async def _work(self, request: Request, served: Served, call: Call, unwrap: bool, completing: bool) -> Response:
         """Let the model answer, beside others."""
         old_form = reads_old_form(request.headers.get("user-agent", ""), request.query_params.get("format"))
         answer: Callable[[list[Any]], Any] = answer_for(call, served.vectors, old_form)
@@ -311,9 +311,7 @@ class Server:
         served.worker.submit(writing)
         return writing, events
 
-    async def _write(
-        self, request: Request, served: Served, call: Call, unwrap: bool, completing: bool
-    ) -> Response:
+    async def _write(self, request: Request, served: Served, call: Call, unwrap: bool, completing: bool) -> Response:
         """Texts that are written token by token, but answered when they are whole."""
         times = call.extra.get("best_of", 1)
         seed = call.extra.get("seed")
@@ -424,7 +422,9 @@ class EventStream(Response):
         headers: dict[str, str],
     ) -> None:
         super().__init__(
-            None, headers={**headers, "x-accel-buffering": "no", "cache-control": "no-cache"}, media_type="text/event-stream"
+            None,
+            headers={**headers, "x-accel-buffering": "no", "cache-control": "no-cache"},
+            media_type="text/event-stream",
         )
         del self.headers["content-length"]
         self.server, self.writing, self.first, self.events, self.gone, self.head_event = (

@@ -387,7 +387,9 @@ class Worker:
             about_options = isinstance(error, GenerationError | TypeError) or any(name in text for name in options)
             return invalid(text) if too_long or about_options else wrong(text)
         self._log(error)
-        return invalid(f"the inputs or parameters cannot be used ({type(error).__name__}): look at the sizes of numbers")
+        return invalid(
+            f"the inputs or parameters cannot be used ({type(error).__name__}): look at the sizes of numbers"
+        )
 
     def _as_model_error(self, error: Exception) -> ApiError:
         if isinstance(error, ApiError):

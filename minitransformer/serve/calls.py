@@ -82,7 +82,9 @@ def read_call(served: Served, task: str, body: Mapping[str, Any], max_inputs: in
     known = {*ROOT, *(ROOT_OF_VECTORS if vectors else ())}
     for name in body:
         if name not in known:
-            raise invalid(f"the body has {name!r}, which is unknown.{did_you_mean(name, known)} Options go into parameters.")
+            raise invalid(
+                f"the body has {name!r}, which is unknown.{did_you_mean(name, known)} Options go into parameters."
+            )
     if body.get("inputs") is None:
         raise wrong('"inputs" is missing: send {"inputs": ..., "parameters": {...}}')
     parameters = read_parameters(body)
@@ -230,7 +232,9 @@ def read_completion(served: Served, body: Mapping[str, Any], max_inputs: int) ->
     """What a body for /v1/completions asks for, in the words of OpenAI, or of our pipeline where it has others."""
     if body.get("prompt") is None:
         raise wrong('"prompt" is missing: send {"prompt": "...", "max_tokens": 50}')
-    rest = {k: v for k, v in body.items() if v is not None and k not in ("prompt", "model", "stream", *COMPLETION_IGNORED)}
+    rest = {
+        k: v for k, v in body.items() if v is not None and k not in ("prompt", "model", "stream", *COMPLETION_IGNORED)
+    }
     for name in ("suffix", "logit_bias", "logprobs"):
         if rest.pop(name, None) not in (None, {}, 0, False):
             raise invalid(f"{name} is not offered: leave it out")

@@ -167,8 +167,7 @@ class Writing:
         values = [None, *(float(logprobs[i, token]) for i, token in enumerate(ids[1:]))]
         texts = (self.pipe.tokenizer.decode([token]) for token in ids)
         return [
-            {"id": token, "text": text, "logprob": value}
-            for token, text, value in zip(ids, texts, values, strict=True)
+            {"id": token, "text": text, "logprob": value} for token, text, value in zip(ids, texts, values, strict=True)
         ]
 
 

@@ -80,7 +80,10 @@ class Metrics:
             ):
                 lines += head(PREFIX + name, text, "gauge")
                 lines += [f'{PREFIX}{name}{{model="{model}"}} {value}' for model, value in sorted(values.items())]
-            lines += [*head(f"{PREFIX}tokens_total", "Tokens streamed.", "counter"), f"{PREFIX}tokens_total {self.tokens}"]
+            lines += [
+                *head(f"{PREFIX}tokens_total", "Tokens streamed.", "counter"),
+                f"{PREFIX}tokens_total {self.tokens}",
+            ]
             lines += [*head(f"{PREFIX}uptime_seconds", "Since the start.", "gauge")]
             lines.append(f"{PREFIX}uptime_seconds {time.time() - self.began:.1f}")
             for histogram in (self.seconds, self.queued, self.inference, self.batches):

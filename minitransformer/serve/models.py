@@ -40,7 +40,11 @@ class Served:
     """
 
     def __init__(self, source: str, settings: Settings) -> None:
-        if source not in embedded_names() and not Path(source).expanduser().is_dir() and OWNER + source in embedded_names():
+        if (
+            source not in embedded_names()
+            and not Path(source).expanduser().is_dir()
+            and OWNER + source in embedded_names()
+        ):
             source = OWNER + source
         self.source, self.settings = source, settings
         self.folder = as_folder(source)
@@ -85,7 +89,9 @@ class Served:
         name = "translation" if name.startswith("translation_") else name
         if name not in TASKS and name != SIMILARITY:
             known = ", ".join([*TASKS, SIMILARITY])
-            raise ApiError(404, f"There is no task {name[:60]!r}.{did_you_mean(name, [*TASKS, SIMILARITY])} Known: {known}")
+            raise ApiError(
+                404, f"There is no task {name[:60]!r}.{did_you_mean(name, [*TASKS, SIMILARITY])} Known: {known}"
+            )
         if name not in self.tasks:
             raise wrong(f"{self.id} is no model for {name}: it does {', '.join(self.tasks)}")
         return name
@@ -289,7 +295,7 @@ def read_card(source: str) -> dict[str, Any]:
 
 
 def compute_type() -> str:
-    """"gpu" or "cpu"."""
+    """ "gpu" or "cpu"."""
     return "gpu" if torch.accelerator.is_available() else "cpu"
 
 

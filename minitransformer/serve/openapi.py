@@ -92,8 +92,12 @@ def document(shelf: Shelf, settings: Settings) -> dict[str, Any]:
             paths[f"/models/{served.id}/pipeline/{task}"] = _post(task, settings, f"{served.id}: {task}")
         if "text-generation" in served.tasks:
             paths[f"/models/{served.id}/v1/completions"] = {"post": _completion(settings)}
-            paths[f"/models/{served.id}/generate"] = _post("text-generation", settings, "One text", [_GENERATED, _DETAILED])
-            paths[f"/models/{served.id}/generate_stream"] = _post("text-generation", settings, "Token by token", stream=True)
+            paths[f"/models/{served.id}/generate"] = _post(
+                "text-generation", settings, "One text", [_GENERATED, _DETAILED]
+            )
+            paths[f"/models/{served.id}/generate_stream"] = _post(
+                "text-generation", settings, "Token by token", stream=True
+            )
         for name, text in (("health", "Whether it can be asked"), ("info", "What is known of it")):
             paths[f"/models/{served.id}/{name}"] = _get(text)
         paths[f"/status/{served.id}"] = _get("Whether it is loaded")
@@ -107,7 +111,11 @@ def document(shelf: Shelf, settings: Settings) -> dict[str, Any]:
         ("/metrics", "Counts and times for Prometheus"),
     ):
         paths[path] = _get(text, "text/plain" if path == "/metrics" else "application/json")
-    about = {"title": "minitransformer", "version": __version__, "description": "The Inference API, on one's own machine."}
+    about = {
+        "title": "minitransformer",
+        "version": __version__,
+        "description": "The Inference API, on one's own machine.",
+    }
     secured: dict[str, Any] = {}
     if settings.token is not None:
         scheme = {"type": "http", "scheme": "bearer"}
@@ -139,7 +147,11 @@ def body(task: str, settings: Settings) -> Schema:
     if task == "zero-shot-classification":
         parameters["required"] = ["candidate_labels"]
         required["parameters"] = parameters
-    options = {"type": "object", "properties": {name: {"type": "boolean"} for name in OPTIONS}, "additionalProperties": False}
+    options = {
+        "type": "object",
+        "properties": {name: {"type": "boolean"} for name in OPTIONS},
+        "additionalProperties": False,
+    }
     root = {"parameters": parameters, "options": options, "model": {"type": "string"}}
     if task == "text-generation":
         root["stream"] = {"type": "boolean", "default": False}
@@ -192,7 +204,10 @@ def _completion(settings: Settings) -> dict[str, Any]:
 
 
 def _get(text: str, kind: str = "application/json") -> dict[str, Any]:
-    answers = {"200": {"description": "The answer", "content": {kind: {"schema": {}}}}, **_errors((400, 401, 404, 405, 503))}
+    answers = {
+        "200": {"description": "The answer", "content": {kind: {"schema": {}}}},
+        **_errors((400, 401, 404, 405, 503)),
+    }
     return {"get": {"summary": text, "responses": answers}}
 
 

@@ -61,7 +61,12 @@ ALSO: dict[str, dict[str, Schema]] = {  # parameters of the API that the pipelin
         "decoder_input_details": {**_FLAG, "description": "with details: the prompt's tokens too"},
         "top_n_tokens": {**_INTEGER, "minimum": 0, "description": "with details: the likeliest tokens at each place"},
         "best_of": {**_INTEGER, "minimum": 1, "description": "of so many samples, give the likeliest"},
-        "frequency_penalty": {**_NUMBER, "minimum": -2, "maximum": 2, "description": "for each time a token was written"},
+        "frequency_penalty": {
+            **_NUMBER,
+            "minimum": -2,
+            "maximum": 2,
+            "description": "for each time a token was written",
+        },
         "presence_penalty": {**_NUMBER, "minimum": -2, "maximum": 2, "description": "for tokens that were written"},
     },
     "feature-extraction": {

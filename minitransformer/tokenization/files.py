@@ -17,6 +17,7 @@ from minitransformer.errors import TokenizerError
 from minitransformer.hub import Repository, check_no_pointer, read_json
 from minitransformer.jsons import LARGEST_FILE
 from minitransformer.tokenization.bounds import call_library, check_added, check_backend_file, check_token
+from minitransformer.tokenization.settings import read_settings
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES, as_token
 
 
@@ -57,7 +58,7 @@ def collect_settings(
         overrides: what the caller passed.
         backend: the tokenizer of tokenizer.json, if there is one.
     """
-    settings = {**config, **overrides}
+    settings = read_settings({**config, **overrides})
     for name in (
         "tokenizer_class",
         "tokenizer_file",

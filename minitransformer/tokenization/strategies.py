@@ -90,10 +90,12 @@ def resolve_lengths(
     Raises:
         TokenizerError: an option has a value that it cannot have, or two contradict each other.
     """
-    max_length, stride, multiple = (
-        value if value is None else LENGTH_OPTIONS[name].read(value, TokenizerError)
-        for name, value in (("max_length", max_length), ("stride", stride), ("pad_to_multiple_of", multiple))
-    )
+    if max_length is not None:
+        max_length = LENGTH_OPTIONS["max_length"].read(max_length, TokenizerError)
+    if stride:
+        stride = LENGTH_OPTIONS["stride"].read(stride, TokenizerError)
+    if multiple is not None:
+        multiple = LENGTH_OPTIONS["pad_to_multiple_of"].read(multiple, TokenizerError)
     if max_length is not None and padding is False and truncation is None:
         truncation = True  # a limit alone means: cut there
     pad = cast(Padding | None, _choose("padding", padding, "longest", "do_not_pad"))

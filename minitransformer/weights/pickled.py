@@ -10,6 +10,7 @@ Reference: ``torch/serialization.py`` (_load, _legacy_load), ``torch/_utils.py``
 
 from __future__ import annotations
 
+import io
 import mmap
 import zipfile
 from collections.abc import Mapping
@@ -111,7 +112,23 @@ class _OtherError(ValueError):
     """A file that is whole, but holds something else than tensors."""
 
 
-def _read_zip(path: Path, data: mmap.mmap) -> tuple[Any, Mapping[str, tuple[int, int]]]:
+def read_one_tensor(name: str, data: bytes) -> Tensor:
+    """The tensor that ``torch.save`` wrote by itself, read without running anything.
+
+    Raises:
+        ValueError: it is damaged, or something else than a tensor.
+    """
+    try:
+        contents, storages = _read_zip(io.BytesIO(data), data)
+        piece = _find(name, contents, storages)
+    except (LookupError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{name} is damaged ({error})") from error
+    storage = torch.frombuffer(bytearray(data[piece.begin : piece.end]) or bytearray(1), dtype=torch.uint8)
+    tensor = torch.empty(0, dtype=piece.dtype)
+    return tensor.set_(storage.untyped_storage(), piece.offset, piece.shape, piece.stride)
+
+
+def _read_zip(path: Path | io.BytesIO, data: mmap.mmap | bytes) -> tuple[Any, Mapping[str, tuple[int, int]]]:
     """The pickle of an archive, and where each storage begins and ends."""
     with zipfile.ZipFile(path) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}

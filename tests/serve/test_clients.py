@@ -77,7 +77,9 @@ def check(found: dict[str, Any], expected: dict[str, Any]) -> None:
 def test_huggingface_hub(live: Live, expected: dict[str, Any], which: str, mode: str) -> None:
     python = sys.executable if which == "pinned" else newest_hub()
     if which == "pinned" and mode == "async" and importlib.util.find_spec("aiohttp") is None:
-        python = _with_aiohttp() or pytest.skip("the asynchronous client of huggingface_hub 0.36 wants aiohttp: make clients")
+        python = _with_aiohttp() or pytest.skip(
+            "the asynchronous client of huggingface_hub 0.36 wants aiohttp: make clients"
+        )
     found = run_json(python, SCRIPT, live.url, mode)
     assert found["version"] == "0.36.2" if which == "pinned" else found["version"] >= "1.2"
     answers = found["answers"]

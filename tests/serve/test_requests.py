@@ -68,7 +68,11 @@ def test_bodies_that_make_no_sense(live: Live, data: bytes, words: list[str]) ->
         (BOOKS, {"inputs": MASKED, "parametres": {}}, ["'parametres'", "'parameters'"]),
         (BOOKS, {"inputs": MASKED, "options": {"wait": True}}, ["'wait'"]),
         (BOOKS, {"inputs": "[MASK] " * 300}, ["302", "256"]),
-        (QA, {"inputs": {"question": "why?", "context": "so"}, "parameters": {"max_answer_len": 0}}, ["max_answer_len"]),
+        (
+            QA,
+            {"inputs": {"question": "why?", "context": "so"}, "parameters": {"max_answer_len": 0}},
+            ["max_answer_len"],
+        ),
         (QA, {"inputs": {"question": "a", "context": "b"}, "parameters": {"doc_stride": 999}}, ["doc_stride"]),
         (STORIES, {"inputs": "It", "parameters": {"watermark": True}}, ["watermark"]),
         (STORIES, {"inputs": "It", "parameters": {"grammar": {"type": "regex", "value": "a"}}}, ["grammar"]),
@@ -127,7 +131,9 @@ def test_routes_and_models_that_are_not_there(live: Live) -> None:
         refused(live.post(path, messages=[]), 400, "no chat models")
 
 
-@pytest.mark.parametrize("name", ["facebook/bart-base", "/etc", "../../etc", "gpt2", "~", "minitransformer/../x", "a" * 500])
+@pytest.mark.parametrize(
+    "name", ["facebook/bart-base", "/etc", "../../etc", "gpt2", "~", "minitransformer/../x", "a" * 500]
+)
 def test_a_name_in_an_address_loads_nothing_else(live: Live, name: str) -> None:
     import urllib.parse
 
@@ -197,7 +203,12 @@ def test_cors_is_for_the_named_origins(start: Any) -> None:
 
 def test_the_token_is_wanted_everywhere_but_for_health_and_the_page(start: Any) -> None:
     server = start(models=("bert-books",), token="sécret")
-    for headers in ({}, {"authorization": "Bearer secret"}, {"authorization": "sécret".encode()}, {"authorization": "Bearer"}):
+    for headers in (
+        {},
+        {"authorization": "Bearer secret"},
+        {"authorization": "sécret".encode()},
+        {"authorization": "Bearer"},
+    ):
         response = server.client.post("/", json={"inputs": MASKED}, headers=headers)
         refused(response, 401, "Bearer")
         assert response.headers["www-authenticate"] == "Bearer"
@@ -213,7 +224,11 @@ def test_answers_say_how_they_came_about(live: Live) -> None:
     response = live.post(BOOKS, headers={"x-request-id": "my-id-1"}, inputs=MASKED)
     headers = response.headers
     assert headers["x-request-id"] == "my-id-1"
-    assert 0 <= float(headers["x-queue-time"]) + float(headers["x-inference-time"]) <= float(headers["x-compute-time"]) + 0.01
+    assert (
+        0
+        <= float(headers["x-queue-time"]) + float(headers["x-inference-time"])
+        <= float(headers["x-compute-time"]) + 0.01
+    )
     assert headers["x-compute-type"] in ("cpu", "gpu")
     assert headers["x-compute-characters"] == str(len(MASKED))
     assert headers["x-batch-size"] == "1"
@@ -314,14 +329,22 @@ def test_logs_hold_no_texts_unless_asked(live: Live, start: Any, caplog: pytest.
     caplog.set_level("INFO", logger="minitransformer.serve")
     live.post(BOOKS, inputs="my secret diary has no mask")
     live.client.get("/?text=secret")
-    live.post(f"/models/{TOYS}bert-nli", inputs="secret", parameters={"candidate_labels": ["secret"], "hypothesis_template": "secret"})
+    live.post(
+        f"/models/{TOYS}bert-nli",
+        inputs="secret",
+        parameters={"candidate_labels": ["secret"], "hypothesis_template": "secret"},
+    )
     assert any("POST" in record.getMessage() for record in caplog.records)
     assert "secret" not in caplog.text
 
 
 def test_what_is_no_http_does_no_harm(live: Live) -> None:
     host, port = live.url.removeprefix("http://").split(":")
-    for rubbish in (b"\x16\x03\x01\x00\xa5\x01", b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", b"POST\r\n\r\n"):
+    for rubbish in (
+        b"\x16\x03\x01\x00\xa5\x01",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST\r\n\r\n",
+    ):
         with socket.create_connection((host, int(port)), timeout=5) as connection:
             connection.sendall(rubbish)
             connection.settimeout(2)

@@ -120,7 +120,9 @@ def test_penalties_and_best_of(live: Live) -> None:
 
 def test_other_work_goes_on_beside_streams(live: Live) -> None:
     with live.client.stream(
-        "POST", STORIES, json={"inputs": PROMPT, "stream": True, "parameters": {"min_new_tokens": 200, "max_new_tokens": 220}}
+        "POST",
+        STORIES,
+        json={"inputs": PROMPT, "stream": True, "parameters": {"min_new_tokens": 200, "max_new_tokens": 220}},
     ) as response:
         lines = response.iter_lines()
         assert next(lines).startswith("data:")

@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NODE_FOLDER = Path(__file__).parent / "node"
-CLEAN = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k not in ("HF_HUB_OFFLINE", "HF_TOKEN")}
+CLEAN = {
+    k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and k not in ("HF_HUB_OFFLINE", "HF_TOKEN")
+}
 
 
 def newest_hub() -> str:

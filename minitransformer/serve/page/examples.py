@@ -76,4 +76,3 @@ OF_MODEL: dict[str, list[Example]] = {
         {"text": "We do not have much time."},
     ],
 }
-
