@@ -61,6 +61,12 @@ _OTHERS = {
         "get_cosine_with_hard_restarts_schedule_with_warmup get_inverse_sqrt_schedule get_linear_schedule_with_warmup "
         "get_polynomial_decay_schedule_with_warmup get_scheduler set_seed"
     ),
+    "minitransformer.compat.arguments": "IntervalStrategy Seq2SeqTrainingArguments TrainingArguments",
+    "minitransformer.compat.callbacks": (
+        "EarlyStoppingCallback PrinterCallback ProgressCallback TrainerCallback TrainerControl TrainerState"
+    ),
+    "minitransformer.compat.predicting": "EvalPrediction",
+    "minitransformer.compat.trainer": "Seq2SeqTrainer Trainer",
     "minitransformer.compat.tokenizers": "BatchEncoding PreTrainedTokenizer PreTrainedTokenizerFast",
     "minitransformer.compat.generating": (
         "DynamicCache EosTokenCriteria LogitsProcessor LogitsProcessorList MaxLengthCriteria StoppingCriteria "
