@@ -489,7 +489,8 @@ class Seq2SeqTrainer(Trainer):
                 loss = self.compute_loss(model, dict(inputs))
         config = model.generation_config
         pad = next((i for i in (config.pad_token_id, model.config.pad_token_id, 0) if i is not None), 0)
-        longest = asked.get("max_length") or config.max_length or written.shape[1]
+        # As in the reference, the length is that of the model's config, whatever was asked for.
+        longest = config.max_length or (config.max_new_tokens or 0) + 1
         if labels is not None:
             labels = pad_to(labels, longest, pad)
         return loss, pad_to(written, longest, pad), labels
