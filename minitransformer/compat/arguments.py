@@ -84,7 +84,9 @@ class _Named(type):
                     warn_caller(f"{cls.__name__}: {name} means nothing here ({WITHOUT_MEANING[name]})")
             elif name not in known:
                 near = did_you_mean(name, [*known, *WITHOUT_MEANING])
-                raise ArgumentError(f"{cls.__name__} has no argument {name!r}.{near} docs/from-transformers.md lists all")
+                raise ArgumentError(
+                    f"{cls.__name__} has no argument {name!r}.{near} docs/from-transformers.md lists all"
+                )
         return super().__call__(*args, **given)
 
 
@@ -242,7 +244,9 @@ class TrainingArguments(metaclass=_Named):
         """Change some; as ``dataclasses.replace``, in place."""
         for name, value in changes.items():
             if not hasattr(self, name):
-                raise ArgumentError(f"{type(self).__name__} has no argument {name!r}.{did_you_mean(name, asdict(self))}")
+                raise ArgumentError(
+                    f"{type(self).__name__} has no argument {name!r}.{did_you_mean(name, asdict(self))}"
+                )
             setattr(self, name, value)
         self.__post_init__()
         return self

@@ -12,7 +12,7 @@ _MODELS = {
     "albert": "Albert: Config Model ForPreTraining ForMaskedLM ForSequenceClassification ForTokenClassification "
     "ForQuestionAnswering",
     "bart": "Bart: Config Model ForConditionalGeneration ForSequenceClassification ForQuestionAnswering",
-    "bert": "Bert: Config Model ForMaskedLM ForNextSentencePrediction ForSequenceClassification "
+    "bert": "Bert: Config Model ForPreTraining ForMaskedLM ForNextSentencePrediction ForSequenceClassification "
     "ForTokenClassification ForQuestionAnswering",
     "ctrl": "CTRL: Config Model LMHeadModel ForSequenceClassification",
     "distilbert": "DistilBert: Config Model ForMaskedLM ForSequenceClassification ForTokenClassification "

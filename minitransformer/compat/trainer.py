@@ -101,7 +101,9 @@ class Trainer:
         set_seed(self.args.seed)
         self.model: Any = model if model is not None else model_init()  # type: ignore[misc]
         if not isinstance(self.model, nn.Module) or not hasattr(self.model, "save_pretrained"):
-            raise ArgumentError(f"model must have save_pretrained, so that it can be kept; {type(model).__name__} has not")
+            raise ArgumentError(
+                f"model must have save_pretrained, so that it can be kept; {type(model).__name__} has not"
+            )
         self.model_init = model_init
         self.processing_class = processing_class if processing_class is not None else tokenizer
         pads = hasattr(self.processing_class, "pad")
@@ -178,6 +180,7 @@ class Trainer:
         if own and self.compute_loss_func is not None:
             inputs = {name: value for name, value in inputs.items() if name != "labels"}
         outputs = model(**inputs)
+        loss: Any
         if own and self.compute_loss_func is not None:
             loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
         elif own and labels is not None:
@@ -216,8 +219,10 @@ class Trainer:
     def loss_of(self, model: Any, batch: dict[str, Any], number: int) -> Tensor:
         """``compute_loss``, which a subclass may have written without ``num_items_in_batch``."""
         takes = inspect.signature(self.compute_loss).parameters
-        extra = {"num_items_in_batch": number} if "num_items_in_batch" in takes or "kwargs" in takes else {}
-        return self.compute_loss(model, dict(batch), **extra)  # type: ignore[no-any-return]
+        known = "num_items_in_batch" in takes or any(each.kind is each.VAR_KEYWORD for each in takes.values())
+        extra: dict[str, Any] = {"num_items_in_batch": number} if known else {}
+        found: Tensor = self.compute_loss(model, dict(batch), **extra)
+        return found
 
     def _known_columns(self, example: Any) -> Any:
         if not self.args.remove_unused_columns or not isinstance(example, Mapping):
@@ -270,7 +275,11 @@ class Trainer:
         return metrics
 
     def predict(
-        self, test_dataset: Any, ignore_keys: Sequence[str] | None = None, metric_key_prefix: str = "test", **options: Any
+        self,
+        test_dataset: Any,
+        ignore_keys: Sequence[str] | None = None,
+        metric_key_prefix: str = "test",
+        **options: Any,
     ) -> PredictionOutput:
         """Predictions, labels and metrics for a data set; arguments as for ``evaluate``."""
         found = self._measure(test_dataset, ignore_keys, metric_key_prefix, options)
