@@ -65,6 +65,7 @@ _OTHERS = {
     "minitransformer.compat.callbacks": (
         "EarlyStoppingCallback PrinterCallback ProgressCallback TrainerCallback TrainerControl TrainerState"
     ),
+    "minitransformer.compat": "logging",
     "minitransformer.compat.predicting": "EvalPrediction",
     "minitransformer.compat.trainer": "Seq2SeqTrainer Trainer",
     "minitransformer.compat.tokenizers": "BatchEncoding PreTrainedTokenizer PreTrainedTokenizerFast",

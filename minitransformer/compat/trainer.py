@@ -303,8 +303,8 @@ class Trainer:
                 losses += [float(loss)] * len(next(iter(batch.values())))
             if self.preprocess_logits_for_metrics is not None and batch_logits is not None:
                 batch_logits = self.preprocess_logits_for_metrics(batch_logits, batch_labels)
-            logits.append(batch_logits)
-            labels.append(batch_labels)
+            logits.append(_on_cpu(batch_logits))
+            labels.append(_on_cpu(batch_labels))
         self.model.train(was_training)
         predictions, label_ids = gather(logits), gather(labels)
         metrics: dict[str, float] = {}
@@ -527,6 +527,12 @@ def get_last_checkpoint(folder: str | Path) -> Path | None:
         return None
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := FOLDER.fullmatch(path.name))]
     return max(found)[1] if found else None
+
+
+def _on_cpu(values: Any) -> Any:
+    if isinstance(values, tuple | list):
+        return tuple(_on_cpu(value) for value in values)
+    return values.cpu() if isinstance(values, Tensor) else values
 
 
 def _items(outputs: Any) -> list[tuple[str, Any]]:
