@@ -127,17 +127,14 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for (PEP 562); names of transformers are doors in ``compat``."""
     module, own_name = _HOME.get(name, ""), name
     if not module:
-        from minitransformer.compat.names import HOMES, missing
-
-        if name not in HOMES:
-            raise AttributeError(missing(name, __all__))
-        module, own_name = HOMES[name]
+        names = import_module("minitransformer.compat.names")
+        if name not in names.HOMES:
+            raise AttributeError(names.missing(name, __all__))
+        module, own_name = names.HOMES[name]
     value = getattr(import_module(module), own_name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    from minitransformer.compat.names import HOMES
-
-    return sorted({*globals(), *__all__, *HOMES})
+    return sorted({*globals(), *__all__, *import_module("minitransformer.compat.names").HOMES})

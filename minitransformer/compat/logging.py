@@ -48,13 +48,13 @@ def set_verbosity_error() -> None:
 
 def disable_progress_bar() -> None:
     """Show no bars while files are downloaded."""
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
 
 
 def enable_progress_bar() -> None:
     """Show bars while files are downloaded."""
-    from huggingface_hub.utils import enable_progress_bars
+    from huggingface_hub.utils.tqdm import enable_progress_bars
 
     enable_progress_bars()
