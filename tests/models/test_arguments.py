@@ -192,7 +192,7 @@ def test_what_has_no_use_in_saving(folder, name, tmp_path):
         (lambda f: AutoModel.from_pretrained(f, attn_implementaton="eager"), "attn_implementation"),
         (lambda f: AutoModel.from_pretrained(f, local_file_only=True), "local_files_only"),
         (lambda f: AutoModel.from_pretrained(f, hidden_dropout_probs=0.0), "hidden_dropout_prob"),
-        (lambda f: AutoConfig.from_pretrained(f, revison="main"), "revision"),
+        (lambda f: AutoConfig.from_pretrained(f, revisions="main"), "revision"),
         (lambda f: AutoModel.from_pretrained(f).save_pretrained(f, max_shard_sizes="2GB"), "max_shard_size"),
         (lambda f: AutoTokenizer.from_pretrained(f).save_pretrained(f, push_to_hup=True), "push_to_hub"),
         (lambda f: AutoTokenizer.from_pretrained(f, padding_sid="left"), "padding_side"),
