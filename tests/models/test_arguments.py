@@ -239,7 +239,7 @@ def test_a_config_takes_and_gives_the_names_of_transformers():
         GPT2Config(n_embd=3, hidden_size=4)
     with pytest.raises(ConfigError, match="n_embd must be int, not 'big'"):
         GPT2Config(n_embd="big")
-    with pytest.raises(ConfigError, match="num_layers must be at least 1"):
+    with pytest.raises(ConfigError, match="n_layer must be from 1 to"):
         GPT2Config(num_hidden_layers=0)
 
 
