@@ -47,6 +47,11 @@ WITHOUT_MEANING = {
     "fp16_opt_level": "PyTorch's autocast is used",
     "tf32": "set torch.backends.cuda.matmul.allow_tf32",
     "no_cuda": "use_cpu=True",
+    "eval_accumulation_steps": "predictions are kept outside of the accelerator",
+    "bf16_full_eval": "bf16=True evaluates in bfloat16, too",
+    "fp16_full_eval": "bf16=True evaluates in bfloat16, too",
+    "logging_nan_inf_filter": "a loss that is no number ends the training",
+    "sortish_sampler": "group_by_length=True puts like lengths together",
     "hub_token": "nothing is pushed during training",
     "hub_model_id": "nothing is pushed during training",
     "hub_strategy": "nothing is pushed during training",
@@ -84,7 +89,9 @@ class _Named(type):
                     warn_caller(f"{cls.__name__}: {name} means nothing here ({WITHOUT_MEANING[name]})")
             elif name not in known:
                 near = did_you_mean(name, [*known, *WITHOUT_MEANING])
-                raise ArgumentError(f"{cls.__name__} has no argument {name!r}.{near} docs/from-transformers.md lists all")
+                raise ArgumentError(
+                    f"{cls.__name__} has no argument {name!r}.{near} docs/from-transformers.md lists all"
+                )
         return super().__call__(*args, **given)
 
 
@@ -126,7 +133,6 @@ class TrainingArguments(metaclass=_Named):
     per_device_train_batch_size: int = 8
     per_device_eval_batch_size: int = 8
     gradient_accumulation_steps: int = 1
-    eval_accumulation_steps: int | None = None
     eval_delay: float = 0
     learning_rate: float = 5e-5
     weight_decay: float = 0.0
@@ -143,7 +149,6 @@ class TrainingArguments(metaclass=_Named):
     logging_strategy: str = "steps"
     logging_first_step: bool = False
     logging_steps: float = 500
-    logging_nan_inf_filter: bool = True
     save_strategy: str = "steps"
     save_steps: float = 500
     save_total_limit: int | None = None
@@ -153,8 +158,6 @@ class TrainingArguments(metaclass=_Named):
     data_seed: int | None = None
     bf16: bool = False
     fp16: bool = False
-    bf16_full_eval: bool = False
-    fp16_full_eval: bool = False
     eval_steps: float | None = None
     dataloader_drop_last: bool = False
     disable_tqdm: bool | None = None
@@ -242,7 +245,9 @@ class TrainingArguments(metaclass=_Named):
         """Change some; as ``dataclasses.replace``, in place."""
         for name, value in changes.items():
             if not hasattr(self, name):
-                raise ArgumentError(f"{type(self).__name__} has no argument {name!r}.{did_you_mean(name, asdict(self))}")
+                raise ArgumentError(
+                    f"{type(self).__name__} has no argument {name!r}.{did_you_mean(name, asdict(self))}"
+                )
             setattr(self, name, value)
         self.__post_init__()
         return self
@@ -259,7 +264,6 @@ class Seq2SeqTrainingArguments(TrainingArguments):
         generation_config: further options.
     """
 
-    sortish_sampler: bool = False
     predict_with_generate: bool = False
     generation_max_length: int | None = None
     generation_num_beams: int | None = None

@@ -43,7 +43,9 @@ def default_data_collator(features: Sequence[Any], return_tensors: Kind = "pt") 
         dtype = None
         if name in ("label", "label_ids"):
             number = first[0] if isinstance(first, (list, tuple)) else first
-            whole = isinstance(number, int | np.integer) or (isinstance(number, Tensor) and not number.is_floating_point())
+            whole = isinstance(number, int | np.integer) or (
+                isinstance(number, Tensor) and not number.is_floating_point()
+            )
             dtype = torch.int64 if whole else torch.float32
         batch["labels" if name in ("label", "label_ids") else name] = _stacked(values, name, return_tensors, dtype)
     return batch
@@ -250,7 +252,7 @@ class DataCollatorForLanguageModeling:
     def _hide(self, inputs: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
         labels[~chosen] = IGNORED
         hidden = self._draw(labels, self.mask_replace_prob) & chosen
-        inputs[hidden] = self.tokenizer.convert_tokens_to_ids(self.tokenizer.mask_token)
+        inputs[hidden] = int(self.tokenizer.mask_token_id or 0)  # there is one, see __post_init__
         if self.mask_replace_prob == 1 or self.random_replace_prob == 0:
             return inputs, labels
         others = self._draw(labels, self.random_replace_prob / (1 - self.mask_replace_prob)) & chosen & ~hidden

@@ -133,7 +133,8 @@ class Words:
             random.seed(seed)
             np.random.seed(seed % 2**32)
             try:
-                return self.trainer.make_batch(examples)  # type: ignore[no-any-return]
+                batch: Batch = self.trainer.make_batch(examples)
+                return batch
             finally:
                 random.setstate(before[0])
                 np.random.set_state(before[1])
@@ -208,7 +209,12 @@ class Loop(OwnTrainer):
             for name in ("logging_steps", "eval_steps", "save_steps"):
                 setattr(state, name, args.every(name, self.steps))
             hf.call("train_begin")
-            clock, began, first, seen = _Clock(history.seconds, None), time.perf_counter(), history.step, history.examples
+            clock, began, first, seen = (
+                _Clock(history.seconds, None),
+                time.perf_counter(),
+                history.step,
+                history.examples,
+            )
             if args.eval_on_start and first == 0:
                 self._measure(history)
             total, since = 0.0, list[float]()
@@ -325,7 +331,9 @@ class Loop(OwnTrainer):
         name = args.metric_for_best_model
         name = name if name.startswith("eval_") else f"eval_{name}"
         if name not in metrics:
-            raise ArgumentError(f"metric_for_best_model is {name!r}, which nothing measures; there is {', '.join(metrics)}")
+            raise ArgumentError(
+                f"metric_for_best_model is {name!r}, which nothing measures; there is {', '.join(metrics)}"
+            )
         value, best = float(metrics[name]), state.best_metric
         if best is not None and not (value > best if args.greater_is_better else value < best):
             return False
@@ -343,7 +351,5 @@ class Loop(OwnTrainer):
             hf.state.save_to_json(part / STATE_FILE)
 
         tensors = {} if hf.args.save_only_model else training_tensors(engine.model, optimizer)
-        self.checkpoints.save(
-            history.step, tensors, {"identity": self.identity, "history": history.to_dict()}, beside
-        )
+        self.checkpoints.save(history.step, tensors, {"identity": self.identity, "history": history.to_dict()}, beside)
         hf.call("save")

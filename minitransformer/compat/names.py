@@ -12,7 +12,7 @@ _MODELS = {
     "albert": "Albert: Config Model ForPreTraining ForMaskedLM ForSequenceClassification ForTokenClassification "
     "ForQuestionAnswering",
     "bart": "Bart: Config Model ForConditionalGeneration ForSequenceClassification ForQuestionAnswering",
-    "bert": "Bert: Config Model ForMaskedLM ForNextSentencePrediction ForSequenceClassification "
+    "bert": "Bert: Config Model ForPreTraining ForMaskedLM ForNextSentencePrediction ForSequenceClassification "
     "ForTokenClassification ForQuestionAnswering",
     "ctrl": "CTRL: Config Model LMHeadModel ForSequenceClassification",
     "distilbert": "DistilBert: Config Model ForMaskedLM ForSequenceClassification ForTokenClassification "
@@ -65,6 +65,7 @@ _OTHERS = {
     "minitransformer.compat.callbacks": (
         "EarlyStoppingCallback PrinterCallback ProgressCallback TrainerCallback TrainerControl TrainerState"
     ),
+    "minitransformer.compat": "logging",
     "minitransformer.compat.predicting": "EvalPrediction",
     "minitransformer.compat.trainer": "Seq2SeqTrainer Trainer",
     "minitransformer.compat.tokenizers": "BatchEncoding PreTrainedTokenizer PreTrainedTokenizerFast",

@@ -143,7 +143,9 @@ def get_inverse_sqrt_schedule(
 ) -> LambdaLR:
     """Up, then down with the root of the step, which never ends."""
     scale = timescale or num_warmup_steps or 10_000
-    return _warm(optimizer, num_warmup_steps, lambda step: ((step + scale - num_warmup_steps) / scale) ** -0.5, last_epoch)
+    return _warm(
+        optimizer, num_warmup_steps, lambda step: ((step + scale - num_warmup_steps) / scale) ** -0.5, last_epoch
+    )
 
 
 def get_reduce_on_plateau_schedule(optimizer: Optimizer, **kwargs: Any) -> ReduceLROnPlateau:
@@ -187,7 +189,9 @@ def get_scheduler(
     """
     name = name.value if isinstance(name, Enum) else name
     if name not in SCHEDULES:
-        raise ArgumentError(f"there is no schedule {name!r}.{did_you_mean(name, SCHEDULES)} Known: {', '.join(SCHEDULES)}")
+        raise ArgumentError(
+            f"there is no schedule {name!r}.{did_you_mean(name, SCHEDULES)} Known: {', '.join(SCHEDULES)}"
+        )
     arguments: dict[str, Any] = {}
     if name not in NEEDS_NOTHING:
         arguments["num_warmup_steps"] = num_warmup_steps

@@ -23,9 +23,15 @@ from minitransformer.tokenization.files import load_backend
 
 __all__ = ["BatchEncoding", "PreTrainedTokenizer", "PreTrainedTokenizerFast"]
 
-FILES = {"vocab_file": ("vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "vocab.pkl")}
-FILES |= {"merges_file": ("merges.txt",), "src_vocab_file": ("vocab-src.json",), "tgt_vocab_file": ("vocab-tgt.json",)}
-FILES |= {"source_spm": ("source.spm",), "target_spm": ("target.spm",), "vocab": ("vocab.json",)}
+FILES: Mapping[str, tuple[str, ...]] = {
+    "vocab_file": ("vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "vocab.pkl"),
+    "merges_file": ("merges.txt",),
+    "src_vocab_file": ("vocab-src.json",),
+    "tgt_vocab_file": ("vocab-tgt.json",),
+    "source_spm": ("source.spm",),
+    "target_spm": ("target.spm",),
+    "vocab": ("vocab.json",),
+}
 """Argument of a constructor -> the file of ours that it may give, the first that the family reads."""
 
 
@@ -66,9 +72,7 @@ class Family(type):
         if tokenizer_object is not None or tokenizer_file is not None:
             backend = load_backend(Path(tokenizer_file)) if tokenizer_file is not None else tokenizer_object
             if not isinstance(backend, tokenizers.Tokenizer):
-                raise TokenizerError(
-                    f"tokenizer_object must be a tokenizers.Tokenizer, not {type(backend).__name__}"
-                )
+                raise TokenizerError(f"tokenizer_object must be a tokenizers.Tokenizer, not {type(backend).__name__}")
             return family(tokenizers.Tokenizer.from_str(backend.to_str()), dict(settings))
         paths = {name: Path(path) for name, path in given.items()}
         missing = [name for name in family.vocabulary_files if name not in paths]
@@ -110,6 +114,8 @@ def __getattr__(name: str) -> Any:
     if name not in HOMES or HOMES[name][0] != __name__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     family = CLASSES[name.removesuffix("Fast")]
-    door = Family(name, (PreTrainedTokenizerFast,), {"family": family, "__module__": __name__, "__doc__": family.__doc__})
+    door = Family(
+        name, (PreTrainedTokenizerFast,), {"family": family, "__module__": __name__, "__doc__": family.__doc__}
+    )
     globals()[name] = door
     return door

@@ -101,7 +101,9 @@ class Trainer:
         set_seed(self.args.seed)
         self.model: Any = model if model is not None else model_init()  # type: ignore[misc]
         if not isinstance(self.model, nn.Module) or not hasattr(self.model, "save_pretrained"):
-            raise ArgumentError(f"model must have save_pretrained, so that it can be kept; {type(model).__name__} has not")
+            raise ArgumentError(
+                f"model must have save_pretrained, so that it can be kept; {type(model).__name__} has not"
+            )
         self.model_init = model_init
         self.processing_class = processing_class if processing_class is not None else tokenizer
         pads = hasattr(self.processing_class, "pad")
@@ -178,6 +180,7 @@ class Trainer:
         if own and self.compute_loss_func is not None:
             inputs = {name: value for name, value in inputs.items() if name != "labels"}
         outputs = model(**inputs)
+        loss: Any
         if own and self.compute_loss_func is not None:
             loss = self.compute_loss_func(outputs, labels, num_items_in_batch=num_items_in_batch)
         elif own and labels is not None:
@@ -216,8 +219,10 @@ class Trainer:
     def loss_of(self, model: Any, batch: dict[str, Any], number: int) -> Tensor:
         """``compute_loss``, which a subclass may have written without ``num_items_in_batch``."""
         takes = inspect.signature(self.compute_loss).parameters
-        extra = {"num_items_in_batch": number} if "num_items_in_batch" in takes or "kwargs" in takes else {}
-        return self.compute_loss(model, dict(batch), **extra)  # type: ignore[no-any-return]
+        known = "num_items_in_batch" in takes or any(each.kind is each.VAR_KEYWORD for each in takes.values())
+        extra: dict[str, Any] = {"num_items_in_batch": number} if known else {}
+        found: Tensor = self.compute_loss(model, dict(batch), **extra)
+        return found
 
     def _known_columns(self, example: Any) -> Any:
         if not self.args.remove_unused_columns or not isinstance(example, Mapping):
@@ -270,7 +275,11 @@ class Trainer:
         return metrics
 
     def predict(
-        self, test_dataset: Any, ignore_keys: Sequence[str] | None = None, metric_key_prefix: str = "test", **options: Any
+        self,
+        test_dataset: Any,
+        ignore_keys: Sequence[str] | None = None,
+        metric_key_prefix: str = "test",
+        **options: Any,
     ) -> PredictionOutput:
         """Predictions, labels and metrics for a data set; arguments as for ``evaluate``."""
         found = self._measure(test_dataset, ignore_keys, metric_key_prefix, options)
@@ -294,8 +303,8 @@ class Trainer:
                 losses += [float(loss)] * len(next(iter(batch.values())))
             if self.preprocess_logits_for_metrics is not None and batch_logits is not None:
                 batch_logits = self.preprocess_logits_for_metrics(batch_logits, batch_labels)
-            logits.append(batch_logits)
-            labels.append(batch_labels)
+            logits.append(_on_cpu(batch_logits))
+            labels.append(_on_cpu(batch_labels))
         self.model.train(was_training)
         predictions, label_ids = gather(logits), gather(labels)
         metrics: dict[str, float] = {}
@@ -518,6 +527,12 @@ def get_last_checkpoint(folder: str | Path) -> Path | None:
         return None
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := FOLDER.fullmatch(path.name))]
     return max(found)[1] if found else None
+
+
+def _on_cpu(values: Any) -> Any:
+    if isinstance(values, tuple | list):
+        return tuple(_on_cpu(value) for value in values)
+    return values.cpu() if isinstance(values, Tensor) else values
 
 
 def _items(outputs: Any) -> list[tuple[str, Any]]:

@@ -89,7 +89,8 @@ def test_masking_draws_what_transformers_draws(options: dict[str, Any]) -> None:
 
 
 def test_whole_words_are_hidden_as_in_transformers() -> None:
-    rows = [dict(THEIRS(text, return_offsets_mapping=True)) for text in TEXTS]
+    padded = THEIRS(TEXTS, padding=True, return_offsets_mapping=True)  # theirs cannot pad offsets
+    rows = [{name: values[i] for name, values in padded.items()} for i in range(len(TEXTS))]
     options = {"whole_word_mask": True, "mlm_probability": 0.5, "mask_replace_prob": 1.0, "random_replace_prob": 0.0}
     torch.manual_seed(5)
     ours = minitransformer.DataCollatorForLanguageModeling(OURS, **options)([dict(row) for row in rows])
@@ -133,9 +134,17 @@ def test_several_choices_make_a_third_axis() -> None:
         (lambda: minitransformer.default_data_collator([{"x": [1]}, {"x": [1, 2]}]), "rows of x"),
         (lambda: minitransformer.DataCollatorWithPadding(OURS)([3, 4]), "dictionary"),
         (lambda: minitransformer.DataCollatorForLanguageModeling(OURS, mlm_probability=1.5), "mlm_probability"),
-        (lambda: minitransformer.DataCollatorForLanguageModeling(OURS, mask_replace_prob=0.9, random_replace_prob=0.2), "1 or less"),
+        (
+            lambda: minitransformer.DataCollatorForLanguageModeling(
+                OURS, mask_replace_prob=0.9, random_replace_prob=0.2
+            ),
+            "1 or less",
+        ),
         (lambda: minitransformer.DataCollatorForLanguageModeling(OURS, mlm=False, whole_word_mask=True), "whole_word"),
-        (lambda: minitransformer.DataCollatorForLanguageModeling(OURS, whole_word_mask=True)(examples()), "offset_mapping"),
+        (
+            lambda: minitransformer.DataCollatorForLanguageModeling(OURS, whole_word_mask=True)(examples()),
+            "offset_mapping",
+        ),
     ],
 )
 def test_what_no_collator_can_use_is_named(call: Any, says: str) -> None:

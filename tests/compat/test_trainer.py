@@ -36,7 +36,13 @@ def accuracy(prediction: Any) -> dict[str, float]:
 
 
 def make(
-    library: Any, folder: Path, *, model: Any = None, callbacks: Any = None, given: dict[str, Any] | None = None, **options: Any
+    library: Any,
+    folder: Path,
+    *,
+    model: Any = None,
+    callbacks: Any = None,
+    given: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Any:
     torch.manual_seed(0)
     if model is None:
@@ -173,7 +179,12 @@ def test_callbacks_hear_everything_and_may_end_the_training(tmp_path: Path) -> N
             return super().__getattribute__(name)
 
     stopper = minitransformer.EarlyStoppingCallback(early_stopping_patience=1, early_stopping_threshold=10.0)
-    options = {"eval_strategy": "epoch", "save_strategy": "epoch", "num_train_epochs": 6, "load_best_model_at_end": True}
+    options = {
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "num_train_epochs": 6,
+        "load_best_model_at_end": True,
+    }
     trainer = make(minitransformer, tmp_path, callbacks=[Ears(), stopper], **options)
     trainer.train()
     assert trainer.state.epoch == 2
