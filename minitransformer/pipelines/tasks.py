@@ -137,7 +137,7 @@ def pipeline(
     if isinstance(tokenizer, (str, Path)):
         from minitransformer.tokenization import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(Repository(tokenizer, tokenizer_revision, token))
+        tokenizer = AutoTokenizer.from_pretrained(Repository(tokenizer, tokenizer_revision, token), compat=compat)
     pipe = task_class(
         loaded,
         tokenizer,

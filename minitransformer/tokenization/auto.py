@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from minitransformer.arguments import READING_TOKENIZERS, settle, take_repository
 from minitransformer.errors import MissingFileError, TokenizerError, did_you_mean
 from minitransformer.hub import Repository
+from minitransformer.options import read_value
 from minitransformer.tokenization.albert import AlbertTokenizer
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.bert import BertTokenizer, DistilBertTokenizer, ElectraTokenizer
@@ -58,6 +59,8 @@ class AutoTokenizer:
     def from_pretrained(
         cls,
         id_or_folder: str | Path | Repository,
+        *,
+        compat: Literal["transformers"] | None = None,
         **overrides: Any,
     ) -> Tokenizer:
         """Read a tokenizer: tokenizer.json if there is one, else the family's vocabulary files.
@@ -67,6 +70,7 @@ class AutoTokenizer:
 
         Args:
             id_or_folder: a folder, or the id of a model on the Hub.
+            compat: "transformers" for what 4.57 makes of a SentencePiece file where the model itself differs.
             overrides: settings that win over tokenizer_config.json: special tokens (``pad_token="[PAD]"``),
                 ``model_max_length``, ``padding_side``, and the family's own (``do_lower_case``,
                 ``add_prefix_space``). Also where the files are: ``revision``, ``token``, ``subfolder``, ``cache_dir``,
@@ -79,6 +83,7 @@ class AutoTokenizer:
         """
         if not isinstance(id_or_folder, (str, Path, Repository)) or not str(id_or_folder):
             raise TokenizerError(f"AutoTokenizer takes a folder or the id of a model, not {id_or_folder!r}")
+        read_value("compat", compat, Literal["transformers"] | None, TokenizerError)
         source = take_repository(id_or_folder, overrides)
         config = source.read("tokenizer_config.json")
         asked = overrides.pop("tokenizer_class", None) or config.get("tokenizer_class")
@@ -95,7 +100,10 @@ class AutoTokenizer:
         del complete["clean_up_tokenization_spaces"]  # build may have a default of its own
         if "clean_up_tokenization_spaces" in settings:
             complete["clean_up_tokenization_spaces"] = settings["clean_up_tokenization_spaces"]
-        return family(family.build(files, complete), complete, files)
+        complete["compat"] = compat
+        backend = family.build(files, complete)
+        del complete["compat"]
+        return family(backend, complete, files)
 
 
 def find_class(name: Any, source: Repository) -> type[Tokenizer]:

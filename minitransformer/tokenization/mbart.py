@@ -76,7 +76,7 @@ class MBartTokenizer(Tokenizer):
         vocabulary = [(name, 0.0) for name in names]
         vocabulary += [(piece.text, piece.score) for piece in model.pieces[3:]]  # without <unk> <s> </s>
         vocabulary += [(name, 0.0) for name in (*cls.languages, "<mask>")]
-        return build_unigram(model, path, vocabulary, unk_id=names.index("<unk>"))
+        return build_unigram(model, path, vocabulary, names.index("<unk>"), compat=settings.get("compat"))
 
     def configure(self) -> None:
         self.src_lang = self.options["src_lang"] or "en_XX"
