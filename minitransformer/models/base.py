@@ -26,7 +26,7 @@ from minitransformer.layers import trace
 from minitransformer.models.boundary import check_inputs, is_traced
 from minitransformer.models.drawing import draw_weights, drawn_when_built
 from minitransformer.models.resizing import resize
-from minitransformer.models.sizes import check_sizes
+from minitransformer.models.sizes import check_room, check_sizes
 from minitransformer.options import shown
 from minitransformer.weights import (
     BACKBONE,
@@ -144,7 +144,11 @@ class PretrainedModel(nn.Module):
         """A new model with random weights, drawn as for pretraining (normal, ``config.initializer_range``).
 
         So is ``Class(config)``.
+
+        Raises:
+            ConfigError: its weights would take more memory than the machine has.
         """
+        check_room(cls, config)
         return cls(config)
 
     @classmethod
