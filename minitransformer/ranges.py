@@ -86,8 +86,8 @@ def check_ranges(config: Any) -> None:
         if value is None or value == default:
             continue
         if isinstance(mark, Range):
-            if not mark.least <= value <= mark.most:
-                raise ConfigError(f"{key} must be from {mark.least} to {mark.most}, not {value}")
+            if not all(mark.least <= number <= mark.most for number in (value if isinstance(value, list) else [value])):
+                raise ConfigError(f"{key} must be from {mark.least} to {mark.most}, not {value!r:.100}")
         elif mark is IsToken:
             ids = value if isinstance(value, list) else [value]
             size = largest_vocabulary(config)

@@ -35,7 +35,7 @@ from minitransformer.models.loading import (
     strange_classes,
 )
 from minitransformer.models.resizing import resize
-from minitransformer.models.sizes import check_sizes
+from minitransformer.models.sizes import check_room, check_sizes
 from minitransformer.weights import (
     BACKBONE,
     WeightMap,
@@ -150,7 +150,11 @@ class PretrainedModel(nn.Module):
         """A new model with random weights, drawn as for pretraining (normal, ``config.initializer_range``).
 
         So is ``Class(config)``.
+
+        Raises:
+            ConfigError: its weights would take more memory than the machine has.
         """
+        check_room(cls, config)
         return cls(config)
 
     @classmethod

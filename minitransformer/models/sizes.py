@@ -6,15 +6,40 @@ fits exactly is for the weight map to say.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from math import prod
 
+from torch import nn
+
 from minitransformer.config import ModelConfig
-from minitransformer.errors import CheckpointError
+from minitransformer.errors import CheckpointError, ConfigError
 from minitransformer.ranges import IsInFile, bounds
+from minitransformer.weights import without_memory
 from minitransformer.weights.sources import Source
 
 LARGEST_TABLE = 2**27
 """Numbers of a table that is computed (of sines), if that is more than the file has."""
+
+SURELY_SMALL = 2**28
+"""Numbers that fit into any machine."""
+
+
+def check_room(build: Callable[[ModelConfig], nn.Module], config: ModelConfig) -> None:
+    """See that the machine's memory could hold a new model; one that is surely small is not built for it.
+
+    Raises:
+        ConfigError: it could not.
+    """
+    sizes = [getattr(config, bound.name) for bound in bounds(type(config))]
+    sides = sorted(size for size in sizes if isinstance(size, int))[-2:]
+    if prod(sides) * 8 * config.num_layers < SURELY_SMALL or not hasattr(os, "sysconf"):
+        return
+    with without_memory():
+        needed = sum(4 * parameter.numel() for parameter in build(config).parameters())
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise ConfigError(f"a model of this config takes {needed:,} bytes, and the machine has {there:,}")
 
 
 def check_sizes(config: ModelConfig, source: Source) -> None:

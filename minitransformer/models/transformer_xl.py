@@ -81,7 +81,7 @@ class TransfoXLConfig(ModelConfig):
     }
 
     vocab_size: Width = 267735
-    cutoffs: list[int] = field(default_factory=lambda: [20000, 40000, 200000])
+    cutoffs: list[Width] = field(default_factory=lambda: [20000, 40000, 200000])
     """Where the clusters of words begin, after the first; words are numbered by falling frequency."""
     hidden_size: Width = key("d_model", 1024, aliases=("hidden_size",))
     embedding_size: Width = key("d_embed", 1024)

@@ -81,7 +81,7 @@ def read_model(path: Path) -> SentencePieceModel:
         TokenizerError: the file is truncated, no SentencePiece file, or no unigram model.
     """
     check_no_pointer(path)
-    model = SentencePieceModel()
+    model, known = SentencePieceModel(), set[str]()
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST_FILE + 1)
@@ -91,7 +91,11 @@ def read_model(path: Path) -> SentencePieceModel:
             if number == 1:
                 if len(model.pieces) == MOST_PIECES:
                     raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
-                model.pieces.append(_read_piece(value))
+                piece = _read_piece(value)
+                if piece.text in known:
+                    raise ValueError(f"it has the piece {piece.text[:80]!r} twice")
+                known.add(piece.text)
+                model.pieces.append(piece)
             elif number == 2:
                 _read_trainer(value, model)
             elif number == 3:
@@ -99,8 +103,6 @@ def read_model(path: Path) -> SentencePieceModel:
         check_charsmap(model.charsmap)
     except (ValueError, TypeError, AttributeError, struct.error) as error:
         raise TokenizerError(f"{path} is truncated, or no SentencePiece model: {error}") from error
-    if len({piece.text for piece in model.pieces}) < len(model.pieces):
-        raise TokenizerError(f"{path} is no SentencePiece model: it has a piece twice")
     if not model.pieces:
         raise TokenizerError(f"{path} is no SentencePiece model: it has no pieces")
     if model.model_type != UNIGRAM:
