@@ -23,6 +23,10 @@ Attack: TypeAlias = Callable[[Random, Path], Case]
 
 ATTACKS: tuple[str, ...] = (
     # one name a line
+    "command_lines",
+    "option_values",
+    "recipes",
+    "texts",
 )
 """The modules of this folder that are attacks; each has a line in docs/security.md."""
 
