@@ -77,6 +77,8 @@ class Only:
 
 ANY_CASE: Final = object()
 """In a hint: upper and lower case are alike in a choice of texts."""
+CAPPED: Final = object()
+"""In a hint: an integer beyond 64 bits is taken for the greatest of them (lengths that stand for "none")."""
 INTERNAL: Final = object()
 """In a hint: not for callers; other options are turned into it."""
 
@@ -376,6 +378,10 @@ def _read_int(value: Any) -> int:
     return whole if -MOST - 1 <= whole <= MOST else refuse("an integer of at most 64 bits")
 
 
+def _capped(value: Any) -> Any:
+    return min(value, MOST) if type(value) is int else value
+
+
 def _read_float(value: Any) -> float:
     found = value if type(value) is float else plain(value)
     if isinstance(found, bool) or not isinstance(found, numbers.Real):
@@ -438,6 +444,8 @@ def _narrowed(inner: Any, extra: tuple[Any, ...]) -> Kind:
     if ranges and inner not in (int, float):
         ranges = []
     kind = _PLAIN[float] if inner is float else kind_of(inner)
+    if CAPPED in extra:
+        kind = dataclasses.replace(kind, read=lambda value: _PLAIN[int].read(_capped(value)))
     schema, words = kind.schema, kind.words
     checks: list[Callable[[Any], bool]] = []
     if inner is float and not ranges:

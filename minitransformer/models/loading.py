@@ -35,7 +35,8 @@ def as_dtype(dtype: DTypeArgument, config: ModelConfig) -> torch.dtype:
     Raises:
         ConfigError: no floating-point type has that name.
     """
-    name = (config.torch_dtype if isinstance(dtype, str) and dtype == "auto" else dtype) or "float32"
+    name = config.torch_dtype if isinstance(dtype, str) and dtype == "auto" else dtype
+    name = "float32" if name is None else name
     found = DTYPES.get(name.removeprefix("torch.")) if isinstance(name, str) else name
     if not isinstance(found, torch.dtype) or found not in DTYPES.values():
         raise ConfigError(f"dtype {shown(name)} is not a floating-point type such as float32, bfloat16 or float16")

@@ -71,7 +71,7 @@ class TextGenerationPipeline(GeneratingPipeline):
 
     def check_input(self, item: Any) -> None:
         """A prompt may be empty."""
-        if item != "":
+        if not (isinstance(item, str) and item == ""):
             self.check_text(item, "the prompt")
 
     def preprocess(  # type: ignore[override]
