@@ -76,6 +76,8 @@ def read_call(served: Served, task: str, body: Mapping[str, Any], max_inputs: in
             raise invalid(
                 f"the body has {name!r}, which is unknown.{did_you_mean(name, known)} Options go into parameters."
             )
+    if body.get("model") is not None:
+        check_type("model", body["model"], str, "a text")
     if body.get("inputs") is None:
         raise wrong('"inputs" is missing: send {"inputs": ..., "parameters": {...}}')
     parameters = given_parameters(body)

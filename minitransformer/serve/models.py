@@ -20,7 +20,7 @@ from minitransformer.pipelines.tasks import ALIASES, TASKS, find_class, guess_ta
 from minitransformer.serve.batching import Worker
 from minitransformer.serve.errors import ApiError, failed, wrong
 from minitransformer.serve.options import SIMILARITY
-from minitransformer.serve.settings import Settings
+from minitransformer.serve.settings import TOYS, Settings
 
 VECTOR_TASKS = ("feature-extraction", SIMILARITY)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -198,7 +198,7 @@ class Shelf:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        names = settings.models or tuple(embedded_names())
+        names = settings.models or TOYS
         self.models: dict[str, Served] = {}
         for name in names:
             served = Served(name, settings)

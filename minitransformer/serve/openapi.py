@@ -7,7 +7,7 @@ from typing import Any
 from minitransformer import __version__
 from minitransformer.serve.calls import COMPLETION_IGNORED, OPTIONS
 from minitransformer.serve.models import Shelf
-from minitransformer.serve.options import MOST_STOPS, SIMILARITY, schemas
+from minitransformer.serve.options import MOST_STOPS, SIMILARITY, nullable, schemas
 from minitransformer.serve.settings import Settings
 
 Schema = dict[str, Any]
@@ -149,12 +149,16 @@ def body(task: str, settings: Settings) -> Schema:
         required["parameters"] = parameters
     options = {
         "type": "object",
-        "properties": {name: {"type": "boolean"} for name in OPTIONS},
+        "properties": {name: nullable({"type": "boolean"}) for name in OPTIONS},
         "additionalProperties": False,
     }
-    root = {"parameters": parameters, "options": options, "model": {"type": "string"}}
+    root: dict[str, Schema] = {
+        "parameters": nullable(parameters),
+        "options": nullable(options),
+        "model": nullable(_NAME),
+    }
     if task == "text-generation":
-        root["stream"] = {"type": "boolean", "default": False}
+        root["stream"] = nullable({"type": "boolean", "default": False})
     if task == "feature-extraction":
         root |= {name: table[name] for name in table if name != "tokenize_kwargs" and name != "truncation"}
     return {**_object(required, **{k: v for k, v in root.items() if k not in required}), "additionalProperties": False}
@@ -180,16 +184,22 @@ def _post(
 
 def _completion(settings: Settings) -> dict[str, Any]:
     table = {k: v for k, v in schemas("text-generation").items() if k not in ("details", "decoder_input_details")}
-    stop = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": MOST_STOPS}]}
+    stop = {
+        "anyOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}, "maxItems": MOST_STOPS},
+            {"type": "null"},
+        ]
+    }
     properties = {
         **table,
         "prompt": {"anyOf": [_NAME, {**_list(_NAME), "minItems": 1, "maxItems": settings.max_inputs}]},
-        "model": {"type": "string"},
+        "model": nullable(_NAME),
         "max_tokens": table["max_new_tokens"],
-        "n": {"type": "integer", "minimum": 1, "maximum": 32},
-        "echo": {"type": "boolean"},
+        "n": nullable({"type": "integer", "minimum": 1, "maximum": 32}),
+        "echo": nullable({"type": "boolean"}),
         "stop": stop,
-        "stream": {"type": "boolean"},
+        "stream": nullable({"type": "boolean"}),
         **{name: {} for name in COMPLETION_IGNORED},
     }
     schema = {"type": "object", "properties": properties, "required": ["prompt"], "additionalProperties": False}

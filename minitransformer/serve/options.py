@@ -102,7 +102,14 @@ def task_options(task: str) -> dict[str, Option]:
 
 def schemas(task: str) -> dict[str, dict[str, Any]]:
     """The same as JSON Schema."""
-    return {name: bounded(name, option.schema() or {}) for name, option in task_options(task).items()}
+    return {name: nullable(bounded(name, option.schema() or {})) for name, option in task_options(task).items()}
+
+
+def nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema that null fits, too: it stands for what is not said."""
+    kinds = schema.get("anyOf", [{k: v for k, v in schema.items() if k not in ("description", "default")}])
+    rest = {k: v for k, v in schema.items() if k in ("description", "default")}
+    return {"anyOf": [*kinds, *([] if {"type": "null"} in kinds else [{"type": "null"}])], **rest}
 
 
 def bounded(name: str, schema: dict[str, Any]) -> dict[str, Any]:

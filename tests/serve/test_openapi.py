@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitransformer.pipelines import TASKS, pipeline_options
+from minitransformer.serve import Settings
 from minitransformer.serve.options import NOT_FROM_OUTSIDE, schemas
 from serve.conftest import TOYS, Live
 
@@ -43,7 +45,7 @@ def test_the_document_names_every_model_and_task(live: Live) -> None:
             if task in TASKS:
                 path = f"/models/{model['id']}/pipeline/{task}"
                 body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
-                assert body["properties"]["parameters"]["properties"].keys() == schemas(task).keys()
+                assert body["properties"]["parameters"]["anyOf"][0]["properties"].keys() == schemas(task).keys()
     codes = {code for path in document["paths"].values() for each in path.values() for code in each["responses"]}
     assert codes >= {"200", "400", "404", "413", "415", "422", "424", "429", "503", "504"}
 
@@ -117,14 +119,16 @@ def check(response: httpx.Response) -> None:
 
 
 @pytest.fixture(scope="module")
-def short(live: Live) -> Live:
-    """All texts that are written are short, so that many can be."""
+def short() -> Iterator[Live]:
+    """A patient server, whose texts are short, so that many can be written."""
+    live = Live(Settings(load_wait=120, deadline=300))
     for path in PATHS[:8]:
         live.post(path, inputs="[MASK]", headers={"x-wait-for-model": "true"})
     for name in ("gpt2-stories", "marian-en-de"):
         served = live.ours.shelf.find(name)
         served.pipe(served.task).generation_config.max_new_tokens = 6
-    return live
+    yield live
+    live.close()
 
 
 def run(short: Live, examples: int) -> None:
@@ -155,11 +159,38 @@ def test_schemathesis(short: Live, tmp_path: Path) -> None:
         pytest.skip("schemathesis is not there: make clients")
     document = short.client.get("/openapi.json").json()
     for path in list(document["paths"]):  # each task once
-        if "marian-fr-en" in path or "bart-tldr" in path or "generate_stream" in path:
+        if any(
+            part in path for part in ("marian", "bart-tldr", "generate", "bert-qa/pipeline/f", "bert-ner/pipeline/f")
+        ):
             del document["paths"][path]
     (tmp_path / "openapi.json").write_text(json.dumps(document), encoding="utf-8")
-    command = [python, "run", str(tmp_path / "openapi.json"), "--url", short.url, "--max-examples", "8"]
-    command += ["--checks", "all", "--request-timeout", "30", "--seed", "1", "--workers", "2", "--no-color"]
+    # what JSON Schema cannot say may be refused: a text without a mask, a range that depends on another option
+    config = '[checks.positive_data_acceptance]\nexpected-statuses = ["2xx", "400", "404", "422", "429"]\n'
+    (tmp_path / "schemathesis.toml").write_text(config, encoding="utf-8")
+    command = [
+        python,
+        "--config-file",
+        str(tmp_path / "schemathesis.toml"),
+        "run",
+        str(tmp_path / "openapi.json"),
+        "--url",
+        short.url,
+        "--max-examples",
+        "5",
+    ]
+    command += [
+        "--checks",
+        "all",
+        "--request-timeout",
+        "60",
+        "--max-response-time",
+        "120",
+        "--seed",
+        "1",
+        "--workers",
+        "1",
+        "--no-color",
+    ]
     command += ["--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all", "--generation-deterministic"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]
