@@ -172,6 +172,7 @@ ARCHITECTURE = Architecture(
     {
         "Model": BartModel,
         "ForSeq2SeqLM": BartForConditionalGeneration,
+        "ForMaskedLM": BartForConditionalGeneration,
         "ForSequenceClassification": BartForSequenceClassification,
         "ForQuestionAnswering": BartForQuestionAnswering,
     },

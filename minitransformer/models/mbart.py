@@ -167,6 +167,7 @@ ARCHITECTURE = Architecture(
     {
         "Model": MBartModel,
         "ForSeq2SeqLM": MBartForConditionalGeneration,
+        "ForMaskedLM": MBartForConditionalGeneration,
         "ForSequenceClassification": MBartForSequenceClassification,
         "ForQuestionAnswering": MBartForQuestionAnswering,
     },
