@@ -105,7 +105,9 @@ def wild_value(draw: Random, depth: int = 0) -> Any:
             for _ in range(draw.choice([3, 50, 3000])):
                 value = [value]
             return value
-        return items if wrap == "list" else tuple(items) if wrap == "tuple" else {str(i): x for i, x in enumerate(items)}
+        return (
+            items if wrap == "list" else tuple(items) if wrap == "tuple" else {str(i): x for i, x in enumerate(items)}
+        )
     return value
 
 
