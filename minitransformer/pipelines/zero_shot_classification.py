@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import torch
 
-from minitransformer.errors import PipelineError, TokenizerError
+from minitransformer.errors import PipelineError
 from minitransformer.options import Only
 from minitransformer.pipelines.base import ChunkPipeline
 from minitransformer.pipelines.batching import Chunk, Sharing
@@ -52,6 +52,7 @@ class ZeroShotClassificationPipeline(ChunkPipeline):
     default_task = "zero-shot-classification"
     auto_class = "AutoModelForSequenceClassification"
     default_model = "facebook/bart-large-mnli"
+    default_revision = "d7645e1"
     too_long_remedy = "a shorter text or hypothesis_template"
     old_names = {"multi_class": bool}
 
@@ -100,13 +101,13 @@ class ZeroShotClassificationPipeline(ChunkPipeline):
             }
 
     def encode_pairs(self, texts: list[str], hypotheses: list[str]) -> Encoding:
-        """Tokenize pairs; the text is cut if both together are too long, unless the hypothesis alone is."""
-        try:
-            return self.encode(texts, hypotheses, truncation="only_first")
-        except TokenizerError as error:
-            if "too short" not in str(error):
-                raise
-            return self.encode(texts, hypotheses)
+        """Tokenize pairs; the text is cut if both together are too long, unless nothing would be left of it."""
+        cut = True
+        if self.max_tokens is not None:
+            room = self.max_tokens - self.tokenizer.num_special_tokens_to_add(pair=True)
+            lengths = map(len, self.tokenizer(hypotheses, add_special_tokens=False, verbose=False)["input_ids"])
+            cut = max(lengths) < room
+        return self.encode(texts, hypotheses, truncation="only_first" if cut else False)
 
     def sharing(self, steps: Steps) -> Sharing:
         """As in every pipeline, but see `apart_by_ends`."""

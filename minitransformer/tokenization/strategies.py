@@ -52,6 +52,7 @@ class Request:
     split_special: bool
     overflow: bool
     tensors: str | None
+    warns: bool
 
 
 Longest = Annotated[int, Range(least=0), CAPPED]
