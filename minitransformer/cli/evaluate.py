@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from minitransformer.cli.common import check_dtype, clear_errors, progress, read_options, split_options
-from minitransformer.cli.streams import harmless
+from minitransformer.options import harmless
 
 
 def evaluate(

@@ -99,7 +99,7 @@ def evaluate(
     evaluation = find_evaluation(task, options, batch_size)
     if progress is not None:
         evaluation.progress = progress
-    if (model is not None and not baseline) + (predictions is not None) + baseline != 1:
+    if (model is not None and not baseline) + (predictions is not None) + bool(baseline) != 1:
         raise PipelineError("say what is measured: a model, a file of predictions, or baseline=True (one of them)")
     if data is None:
         raise PipelineError("there is nothing to measure with: pass data=... (--data FILE)")

@@ -26,6 +26,11 @@ def special_tokens(config: GenerationConfig, device: torch.device) -> tuple[Tens
     return torch.tensor(ends, device=device), ends[0] if config.pad_token_id is None else config.pad_token_id
 
 
+def written_vocabulary(config: Any) -> int:
+    """How many tokens a model of this config can write: some translation models have two vocabularies."""
+    return int(getattr(config, "target_vocab_size", config.vocab_size))
+
+
 def source_ids(model: DecodingModel, config: GenerationConfig, ids: Tensor | None, encoder_outputs: Any) -> Tensor:
     """The prompts or sources (B, T), checked."""
     if encoder_outputs is not None:
@@ -98,7 +103,7 @@ def check_token_types(token_types: Any, ids: Tensor) -> None:
 
 
 def decoder_prompt(
-    config: GenerationConfig, ids: Tensor | None, mask: Tensor | None, source: Tensor
+    config: GenerationConfig, ids: Tensor | None, mask: Tensor | None, source: Tensor, vocab_size: int
 ) -> tuple[Tensor, Tensor | None]:
     """What the decoder starts with (B, T) and its mask: the start token, and the caller's ids behind it."""
     start = config.bos_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id
@@ -120,6 +125,11 @@ def decoder_prompt(
     if bool((ids[:, :1] != starts).all()):
         ids = torch.cat([starts, ids], dim=1)
         mask = None if mask is None else F.pad(mask, (1, 0), value=1)
+    if int(ids.min()) < 0 or int(ids.max()) >= vocab_size:
+        raise GenerationError(
+            f"what the decoder starts with (decoder_start_token_id, decoder_input_ids) reaches from {int(ids.min())} "
+            f"to {int(ids.max())}, but the target's vocabulary is 0 to {vocab_size - 1}"
+        )
     return ids, mask
 
 
@@ -180,6 +190,7 @@ def check_assistant(
     model: DecodingModel, assistant: DecodingModel, config: GenerationConfig, batch: int, encoder_outputs: Any
 ) -> None:
     """Assisted decoding is for one prompt, greedy, and two models with the same tokens."""
+    written = written_vocabulary(model.config), written_vocabulary(assistant.config)
     if encoder_outputs is not None:
         raise GenerationError("assistant_model reads the source itself: pass input_ids instead of encoder_outputs")
     if config.num_beams > 1 or config.do_sample:
@@ -190,11 +201,11 @@ def check_assistant(
         raise GenerationError("assistant_model needs use_cache=True")
     if config.return_dict_in_generate and (config.output_attentions or config.output_hidden_states):
         raise GenerationError("assistant_model does not give output_attentions or output_hidden_states")
-    if model.config.vocab_size != assistant.config.vocab_size:
-        raise GenerationError(
-            f"the assistant has {assistant.config.vocab_size} tokens, the model {model.config.vocab_size}: both must "
-            "share a vocabulary"
-        )
+    for sizes in ((model.config.vocab_size, assistant.config.vocab_size), written):
+        if sizes[0] != sizes[1]:
+            raise GenerationError(
+                f"the assistant has {sizes[1]} tokens, the model {sizes[0]}: both must share a vocabulary"
+            )
     if model.config.is_encoder_decoder != assistant.config.is_encoder_decoder:
         raise GenerationError("the assistant must be of the model's kind: both decoder-only, or both encoder-decoder")
 

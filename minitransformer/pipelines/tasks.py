@@ -123,12 +123,13 @@ def pipeline(
         task = guess_task(Repository(model, revision, token) if isinstance(model, (str, Path)) else model)
     task_class = pipeline_class or find_class(task)
     task_class.check_option_names(options)  # before anything is loaded
+    tokenizer_revision = revision
     if model is None:
-        model = default_model(task, task_class)
+        model, revision = default_model(task, task_class, revision)
     if tokenizer is None:
         if not isinstance(model, (str, Path)):
             raise PipelineError("a loaded model does not say which tokenizer belongs to it: pass tokenizer=...")
-        tokenizer = model
+        tokenizer, tokenizer_revision = model, revision
     if isinstance(model, (str, Path)):
         loaded = load_model(Repository(model, revision, token), task_class, device, dtype, compat)
     else:
@@ -136,7 +137,7 @@ def pipeline(
     if isinstance(tokenizer, (str, Path)):
         from minitransformer.tokenization import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(Repository(tokenizer, revision, token))
+        tokenizer = AutoTokenizer.from_pretrained(Repository(tokenizer, tokenizer_revision, token), compat=compat)
     pipe = task_class(
         loaded,
         tokenizer,
@@ -232,18 +233,21 @@ def guess_task(model: Any) -> str:
     )
 
 
-def default_model(task: str, task_class: type[Pipeline]) -> str:
-    """The model of a task when none is named."""
+def default_model(task: str, task_class: type[Pipeline], revision: str | None) -> tuple[str, str | None]:
+    """The model of a task when none is named, and its revision unless another one is."""
     pair = languages(task)
     if pair is not None and pair not in T5_PAIRS:
         known = ", ".join(f"translation_{a}_to_{b}" for a, b in T5_PAIRS)
         raise PipelineError(f"there is no default model for {task}: pass model=... (defaults exist for {known})")
+    revision = task_class.default_revision if revision is None else revision
     logger.warning(
-        "no model was named, so %s uses %s; name one (model=...) to be independent of this default",
+        "no model was named, so %s uses %s at revision %s; name both (model=..., revision=...) to be independent of "
+        "this default",
         task,
         task_class.default_model,
+        revision,
     )
-    return task_class.default_model
+    return task_class.default_model, revision
 
 
 def name_with_languages(task: str, model: PretrainedModel) -> str:

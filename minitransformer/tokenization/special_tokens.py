@@ -156,6 +156,11 @@ class SpecialTokens:
         ids = (self.token_to_id(token) for token in self.all_special_tokens)
         return [i for i in ids if i is not None]
 
+    @property
+    def additional_special_tokens_ids(self) -> list[int | None]:
+        """The ids of ``additional_special_tokens``."""
+        return [self.token_to_id(str(token)) for token in self.additional_special_tokens]
+
 
 def wrap_tokens(settings: dict[str, Any], roles: Iterable[str], normalized: bool = False) -> None:
     """Make AddedTokens of the plain strings in these roles.

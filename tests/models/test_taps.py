@@ -30,7 +30,7 @@ def general(name: str) -> str:
     name = re.sub(r"^cross_attn\.", "attn.", name)
     name = re.sub(r"^(backbone\.)?((encoder|decoder)_)?(embeddings|pooler)\.", r"\4.", name)
     name = re.sub(r"^(backbone\.)?(encoder|decoder)\.(groups\.\d+\.)?(relative_positions\.)?", r"stack.\4", name)
-    return re.sub(r"^head\.(words|order)\.", "head.", name).replace("stack.relative", "relative")
+    return re.sub(r"^head\.(words|order|next)\.", "head.", name).replace("stack.relative", "relative")
 
 
 CLASSES = {
