@@ -42,6 +42,8 @@ CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {  # name -> tas
     "bart-tldr": ("summarization", (ABSTRACT,), {}),
     "marian-fr-en": ("translation", ("Elle veut acheter une voiture.",), {}),
     "marian-en-de": ("translation", ("My brother lives in a small house.",), {}),
+    "gpt2-induction": ("text-generation", ("q7Fxab2Kq7Fx",), {"do_sample": False, "max_new_tokens": 4}),
+    "gpt2-grokking": ("text-generation", ("5 + 7 =",), {"do_sample": False, "max_new_tokens": 1}),
 }
 PRESENT = [name.removeprefix(OWNER) for name in embedded_names()]
 AUTO = {name: find_class(task).auto_class for name, (task, _, _) in CALLS.items()}
@@ -67,7 +69,7 @@ def texts(name: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-def test_all_nine_are_there() -> None:
+def test_all_eleven_are_there() -> None:
     assert set(PRESENT) == set(CALLS)
 
 
@@ -188,6 +190,18 @@ def test_fill_mask() -> None:
     assert guesses[0]["token_str"] == "door"
     pronouns = answer("bert-books", "He looked at her, and she looked at [MASK].", top_k=4)
     assert {"her", "him"} <= {guess["token_str"] for guess in pronouns}
+
+
+def test_letters_that_repeat() -> None:
+    found = answer("gpt2-induction", "q7Fxab2Kq7Fx", max_new_tokens=4, do_sample=False)
+    assert found == [{"generated_text": "q7Fxab2Kq7Fxab2K"}]
+
+
+def test_addition_modulo_59() -> None:
+    pipe = pipeline("text-generation", f"{OWNER}gpt2-grokking")
+    for a, b in ((5, 7), (40, 30), (58, 58), (0, 0), (29, 31)):
+        found = pipe(f"{a} + {b} =", max_new_tokens=1, do_sample=False)[0]["generated_text"]
+        assert found == f"{a} + {b} = {(a + b) % 59}"
 
 
 def test_feature_extraction() -> None:

@@ -61,7 +61,8 @@ def test_attributions_are_the_same_where_folding_moves_nothing(theirs: dict[str,
             written = block.attn.output.weight[:, place] @ of_value[place]
             of_bias = unembedding @ (norm.weight * (written - written.mean()) / scale)
             mine = float(ours.at(part=f"decoder.blocks.{layer}.attn head {head}")) - float(of_bias.detach())
-            assert mine == pytest.approx(found[f"L{layer}H{head}"], abs=1e-8)
+            # 1e-7, since their folding rounds to float32 on its way: what they give does not add up nearer than that.
+            assert mine == pytest.approx(found[f"L{layer}H{head}"], abs=1e-7)
 
 
 def test_what_they_refuse_is_answered_here(theirs: dict[str, Any]) -> None:
