@@ -48,7 +48,7 @@ def texts(name: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-def test_all_nine_are_there() -> None:
+def test_all_eleven_are_there() -> None:
     assert set(PRESENT) == set(CALLS)
 
 
@@ -169,6 +169,18 @@ def test_fill_mask() -> None:
     assert guesses[0]["token_str"] == "door"
     pronouns = answer("bert-books", "He looked at her, and she looked at [MASK].", top_k=4)
     assert {"her", "him"} <= {guess["token_str"] for guess in pronouns}
+
+
+def test_letters_that_repeat() -> None:
+    found = answer("gpt2-induction", "q7Fxab2Kq7Fx", max_new_tokens=4, do_sample=False)
+    assert found == [{"generated_text": "q7Fxab2Kq7Fxab2K"}]
+
+
+def test_addition_modulo_59() -> None:
+    pipe = pipeline("text-generation", f"{OWNER}gpt2-grokking")
+    for a, b in ((5, 7), (40, 30), (58, 58), (0, 0), (29, 31)):
+        found = pipe(f"{a} + {b} =", max_new_tokens=1, do_sample=False)[0]["generated_text"]
+        assert found == f"{a} + {b} = {(a + b) % 59}"
 
 
 def test_feature_extraction() -> None:

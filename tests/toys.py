@@ -23,6 +23,8 @@ CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {  # name -> tas
     "bart-tldr": ("summarization", (ABSTRACT,), {}),
     "marian-fr-en": ("translation", ("Elle veut acheter une voiture.",), {}),
     "marian-en-de": ("translation", ("My brother lives in a small house.",), {}),
+    "gpt2-induction": ("text-generation", ("q7Fxab2Kq7Fx",), {"do_sample": False, "max_new_tokens": 4}),
+    "gpt2-grokking": ("text-generation", ("5 + 7 =",), {"do_sample": False, "max_new_tokens": 1}),
 }
 FURTHER = {
     "feature-extraction": ("bert-books", ("She opened the door.",), {}),
