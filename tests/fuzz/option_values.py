@@ -111,15 +111,15 @@ def evaluations(draw: Random, folder: Path) -> Case:
             options[name] = wild_value(draw)
     fields = {"text": "a cat", "text_pair": "b", "label": "LABEL_0", "source": "a", "target": "b", "score": 1.0}
     rows = [{**fields, "words": ["a"], "labels": ["LABEL_0"], "question": "q", "context": "a b", "answers": ["a"]}] * 2
+    pipe = pipe_of(task)
     if options.keys() & {"format", "header", "unwrap"}:
         path = folder / "data.jsonl"
         path.write_text('{"text": "a"}\n')
         reading = {name: READING[name] for name in options.keys() & READING.keys()}
         return f"read_records({shown(options)})", lambda: [
-            evaluate(task, pipe_of(task).model, str(path), tokenizer=pipe_of(task).tokenizer, **options),
+            evaluate(task, pipe.model, str(path), tokenizer=pipe.tokenizer, **options),
             read_records(path, **{name: options[name] for name in reading}),
         ]
-    pipe = pipe_of(task)
     return f"evaluate({task}, {shown(options)})", lambda: evaluate(
         task, pipe.model, rows, tokenizer=pipe.tokenizer, **options
     )

@@ -75,8 +75,8 @@ def toml_value(draw: Random) -> Any:
         [0, 1, -1, 2, 10**9, -(10**9), 2**63, 2**64, 10**30, 0.0, 0.5, 1.0, -0.5, 1e308, 1e-320, float("inf"),
          float("nan"), "", "x", "text.txt", "nothing.txt", "*", "**", "[", "~", "~nobody/x", "../x", "/dev/zero",
          "/dev/null", "\0", "a\nb", "x" * 5000, "東京", "damaged.gz", "bomb.gz", "text-generation", "bert", "t5",
-         "marian", "wordpiece", "sentencepiece", "masked_lm", "loss", True, False, [], [0], [1, 2], ["x"], [[]], [{}], {},
-         {"a": 1},
+         "marian", "wordpiece", "sentencepiece", "masked_lm", "loss", True, False, [], [0], [1, 2], ["x"], [[]], [{}],
+         {}, {"a": 1},
          {"x": {"y": []}}]
     )  # fmt: skip
     if draw.random() < 0.03:
