@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ArgumentError,
         CheckpointError,
         ConfigError,
+        DataError,
         GenerationError,
         HubError,
         InputError,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
         SavingError,
         TokenizerError,
         TraceError,
+        TrainingError,
+        UnknownOptionError,
     )
     from minitransformer.generation import GenerationConfig, generate
     from minitransformer.layers.cache import DecoderCache
@@ -55,6 +58,7 @@ _HOMES = {
         "ArgumentError",
         "CheckpointError",
         "ConfigError",
+        "DataError",
         "GenerationError",
         "HubError",
         "InputError",
@@ -63,6 +67,8 @@ _HOMES = {
         "PipelineError",
         "SavingError",
         "TokenizerError",
+        "TrainingError",
+        "UnknownOptionError",
         "TraceError",
     ),
     "minitransformer.generation": ("GenerationConfig", "generate"),
@@ -103,6 +109,7 @@ __all__ = [
     "AutoTokenizer",
     "CheckpointError",
     "ConfigError",
+    "DataError",
     "DecoderCache",
     "GenerationConfig",
     "GenerationError",
@@ -124,13 +131,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
+    """Import a public name when it is first asked for (PEP 562); names of transformers are doors in ``compat``."""
+    module, own_name = _HOME.get(name, ""), name
+    if not module:
+        names = import_module("minitransformer.compat.names")
+        if name not in names.HOMES:
+            raise AttributeError(names.missing(name, __all__))
+        module, own_name = names.HOMES[name]
+    value = getattr(import_module(module), own_name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *import_module("minitransformer.compat.names").HOMES})

@@ -46,6 +46,8 @@ class FakeHub:
     """File -> how many times its contents are cut off in the middle."""
     down: bool = False
     """Answer everything with 503."""
+    lies: dict[str, str] = field(default_factory=dict)
+    """Headers that the answers have instead of the true ones."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of each."""
 
@@ -126,6 +128,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status: int, headers: Mapping[str, str] = {}) -> None:  # noqa: B006  (only read)
         self.send_response(status)
-        for key, value in ({"Content-Length": "0"} | dict(headers)).items():
+        true = {"Content-Length": "0"} | dict(headers)
+        for key, value in {key: self.hub.lies.get(key, value) for key, value in true.items()}.items():
             self.send_header(key, value)
         self.end_headers()

@@ -341,6 +341,6 @@ OPTIONS |= {
     name: Option(name, Any, None, f"asks for {mode}, and is refused") for name, (mode, *_) in NOT_OFFERED.items()
 }
 OPTIONS |= {name: Option(name, Any, None, "taken, without effect") for name in WITHOUT_EFFECT}
-WITHOUT_SAMPLING = {**OPTIONS, **{name: Option(name, float | None) for name in SAMPLING}}
+WITHOUT_SAMPLING = {**OPTIONS, **{name: Option(name, int | float | None) for name in SAMPLING}}
 """The same where nothing is drawn: old files are full of numbers that no sampling could use."""
 REMEDIES = {"temperature": " For the most likely token at every step set do_sample=False."}

@@ -437,7 +437,7 @@ def _prepare(
         "prefix_allowed_tokens_fn": prefix_allowed_tokens_fn,
         "assistant_model": assistant_model,
     }
-    given |= {"tokenizer": tokenizer, "use_model_defaults": use_model_defaults}
+    given |= {"tokenizer": tokenizer, "use_model_defaults": use_model_defaults, "generator": generator}
     given = {name: OBJECTS[name].read(value, GenerationError) for name, value in given.items()}
     config = resolve(model.generation_config, generation_config, options, use_model_defaults)
     vocab_size = written_vocabulary(model.config)

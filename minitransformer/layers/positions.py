@@ -9,6 +9,7 @@ from einops import rearrange
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from minitransformer.errors import InputError
 from minitransformer.layers.taps import Tap
 
 
@@ -54,7 +55,7 @@ class LearnedPositions(nn.Embedding):
         """The vectors of these positions.
 
         Raises:
-            ValueError: a position lies behind the end of the table.
+            InputError: a position lies behind the end of the table.
         """
         num_positions = self.num_embeddings - self.offset
         if ids.numel() and int(ids.max()) >= num_positions:
@@ -107,7 +108,7 @@ class SinusoidalPositions(nn.Module):
             ValueError: a position lies behind the end of the table.
         """
         if ids.numel() and int(ids.max()) >= len(self.table):
-            raise ValueError(f"position {int(ids.max())} does not exist: the model has {len(self.table)} positions")
+            raise InputError(f"position {int(ids.max())} does not exist: the model has {len(self.table)} positions")
         return self.table[ids]
 
 

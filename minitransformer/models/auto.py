@@ -11,7 +11,8 @@ from minitransformer.arguments import READING_MODELS, settle, take_repository
 from minitransformer.config import ModelConfig
 from minitransformer.errors import ArgumentError, ConfigError, did_you_mean, warn_caller
 from minitransformer.hub import Repository, as_repository
-from minitransformer.models.base import Architecture, PretrainedModel, as_dtype, read_config
+from minitransformer.models.base import Architecture, PretrainedModel, read_config
+from minitransformer.models.loading import as_dtype
 
 if TYPE_CHECKING:
     from minitransformer.models.base import GenerativeModel

@@ -44,6 +44,7 @@ from minitransformer.models.fairseq import (
     fairseq_layers,
 )
 from minitransformer.models.heads import DenseClassifier, Logits
+from minitransformer.ranges import Rate, TokenId, Width
 from minitransformer.weights import WeightMap, embedding, norm
 
 
@@ -53,9 +54,9 @@ class BartConfig(FairseqConfig):
 
     model_type: ClassVar[str] = "bart"
 
-    vocab_size: int = 50265
-    classifier_dropout: float = 0.0
-    decoder_start_token_id: int | None = 2
+    vocab_size: Width = 50265
+    classifier_dropout: Rate = 0.0
+    decoder_start_token_id: TokenId | None = 2
     id2label: dict[int, str] = field(default_factory=lambda: {i: f"LABEL_{i}" for i in range(3)})
     generation: dict[str, Any] = field(default_factory=lambda: {"forced_eos_token_id": 2}, metadata={"key": None})
 

@@ -41,6 +41,7 @@ from minitransformer.models.base import Architecture, PretrainedModel, single_st
 from minitransformer.models.heads import Logits, MaskedLMHead, Pooler
 from minitransformer.models.losses import classification_loss, token_loss
 from minitransformer.models.outputs import BaseOutput, NextSentencePreTrainingOutput
+from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Legacy, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -53,19 +54,19 @@ class BertConfig(ModelConfig):
     model_type: ClassVar[str] = "bert"
     REQUIRES = {"position_embedding_type": ("absolute",)}
 
-    vocab_size: int = 30522
-    hidden_size: int = 768
-    num_layers: int = key("num_hidden_layers", 12)
-    num_heads: int = key("num_attention_heads", 12)
-    intermediate_size: int = 3072
+    vocab_size: Width = 30522
+    hidden_size: Width = 768
+    num_layers: Layers = key("num_hidden_layers", 12)
+    num_heads: Count = key("num_attention_heads", 12)
+    intermediate_size: Width = 3072
     activation: str = key("hidden_act", "gelu")
-    dropout: float = key("hidden_dropout_prob", 0.1)
-    attention_dropout: float = key("attention_probs_dropout_prob", 0.1)
-    classifier_dropout: float | None = None
-    num_positions: int = key("max_position_embeddings", 512)
-    type_vocab_size: int = 2
-    norm_eps: float = key("layer_norm_eps", 1e-12)
-    pad_token_id: int | None = 0
+    dropout: Rate = key("hidden_dropout_prob", 0.1)
+    attention_dropout: Rate = key("attention_probs_dropout_prob", 0.1)
+    classifier_dropout: Rate | None = None
+    num_positions: Positions = key("max_position_embeddings", 512)
+    type_vocab_size: Width = 2
+    norm_eps: Rate = key("layer_norm_eps", 1e-12)
+    pad_token_id: TokenId | None = 0
 
     @property
     def head_dropout(self) -> float:

@@ -42,6 +42,7 @@ from minitransformer.models.fairseq import (
     fairseq_layers,
 )
 from minitransformer.models.heads import DenseClassifier, Logits
+from minitransformer.ranges import Rate, Width
 from minitransformer.weights import WeightMap, embedding, norm
 
 
@@ -51,8 +52,8 @@ class MBartConfig(FairseqConfig):
 
     model_type: ClassVar[str] = "mbart"
 
-    vocab_size: int = 50265
-    classifier_dropout: float = 0.0
+    vocab_size: Width = 50265
+    classifier_dropout: Rate = 0.0
     generation: dict[str, Any] = field(default_factory=lambda: {"forced_eos_token_id": 2}, metadata={"key": None})
 
 

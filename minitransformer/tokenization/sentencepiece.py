@@ -81,7 +81,7 @@ def read_model(path: Path) -> SentencePieceModel:
         TokenizerError: the file is truncated, no SentencePiece file, or no unigram model.
     """
     check_no_pointer(path)
-    model = SentencePieceModel()
+    model, known = SentencePieceModel(), set[str]()
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST_FILE + 1)
@@ -91,7 +91,11 @@ def read_model(path: Path) -> SentencePieceModel:
             if number == 1:
                 if len(model.pieces) == MOST_PIECES:
                     raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
-                model.pieces.append(_read_piece(value))
+                piece = _read_piece(value)
+                if piece.text in known:
+                    raise ValueError(f"it has the piece {piece.text[:80]!r} twice")
+                known.add(piece.text)
+                model.pieces.append(piece)
             elif number == 2:
                 _read_trainer(value, model)
             elif number == 3:
@@ -248,9 +252,7 @@ def score_defined(model: SentencePieceModel) -> dict[str, float]:
     return {text: len(text.encode()) * best - 0.1 for text in texts if SPACE not in text and " " not in text}
 
 
-def replace_characters(
-    model: SentencePieceModel, path: Path, kept: Iterable[str], tidy: Sequence[Any]
-) -> list[Any]:
+def replace_characters(model: SentencePieceModel, path: Path, kept: Iterable[str], tidy: Sequence[Any]) -> list[Any]:
     """The steps that replace characters by the model's table, but for the pieces to be ``kept``, and then ``tidy``."""
     if not model.charsmap:
         return list(tidy)

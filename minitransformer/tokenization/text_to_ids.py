@@ -21,6 +21,7 @@ from minitransformer.tokenization.inputs import as_list, check_unicode, collect_
 from minitransformer.tokenization.long_pairs import encode_rows, is_pair
 from minitransformer.tokenization.strategies import (
     Lengths,
+    Longest,
     Multiple,
     PaddingOption,
     Request,
@@ -115,7 +116,7 @@ class TextToIds(Vocabulary):
         add_special_tokens: bool = True,
         padding: PaddingOption = False,
         truncation: TruncationOption = None,
-        max_length: Natural | None = None,
+        max_length: Longest | None = None,
         stride: Natural = 0,
         is_split_into_words: bool = False,
         pad_to_multiple_of: Multiple | None = None,

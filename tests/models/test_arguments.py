@@ -192,7 +192,7 @@ def test_what_has_no_use_in_saving(folder, name, tmp_path):
         (lambda f: AutoModel.from_pretrained(f, attn_implementaton="eager"), "attn_implementation"),
         (lambda f: AutoModel.from_pretrained(f, local_file_only=True), "local_files_only"),
         (lambda f: AutoModel.from_pretrained(f, hidden_dropout_probs=0.0), "hidden_dropout_prob"),
-        (lambda f: AutoConfig.from_pretrained(f, revison="main"), "revision"),
+        (lambda f: AutoConfig.from_pretrained(f, revisions="main"), "revision"),
         (lambda f: AutoModel.from_pretrained(f).save_pretrained(f, max_shard_sizes="2GB"), "max_shard_size"),
         (lambda f: AutoTokenizer.from_pretrained(f).save_pretrained(f, push_to_hup=True), "push_to_hub"),
         (lambda f: AutoTokenizer.from_pretrained(f, padding_sid="left"), "padding_side"),
@@ -239,7 +239,7 @@ def test_a_config_takes_and_gives_the_names_of_transformers():
         GPT2Config(n_embd=3, hidden_size=4)
     with pytest.raises(ConfigError, match="n_embd must be int, not 'big'"):
         GPT2Config(n_embd="big")
-    with pytest.raises(ConfigError, match="num_layers must be at least 1"):
+    with pytest.raises(ConfigError, match="n_layer must be from 1 to"):
         GPT2Config(num_hidden_layers=0)
 
 

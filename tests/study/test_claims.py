@@ -214,7 +214,7 @@ def second_time(model, ids, period):
 
 
 def test_induction_takes_two_heads_of_two_layers(lookup) -> None:
-    """Olsson et al. 2022 (https://arxiv.org/abs/2209.11895): one that looks back feeds the keys of one that looks up."""
+    """Olsson et al. 2022 (https://arxiv.org/abs/2209.11895): one looks back and feeds the keys of one that looks up."""
     ids = study.repeated_tokens(64, rows=64, period=20)
     assert second_time(lookup, ids, 20) >= 0.95
     kinds = study.heads(lookup, {"input_ids": ids})

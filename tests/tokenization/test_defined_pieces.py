@@ -21,7 +21,7 @@ ODD = [*GOOGLES, "\n", "<sep>", "…", "½cup"]
 """A line break and others that the model's table would replace."""
 LINES = [
     *make.LINES,
-    *["A (small) test, that's – so to say - \"good\". 10-12 (of 3,000) … £5 or €6; one cup <sep> two ½ cups."] * 40,
+    *['A (small) test, that\'s – so to say - "good". 10-12 (of 3,000) … £5 or €6; one cup <sep> two ½ cups.'] * 40,
 ]
 TEXTS = [
     "A (small) test.",
