@@ -159,7 +159,7 @@ async def ask(port: int, bodies: list[bytes], clients: int, requests: int) -> Ou
     codes: Counter[int] = Counter()
 
     async def client(number: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await connect(port)
         for i in range(requests):
             body = bodies[(number * 7 + i) % len(bodies)]
             began = time.perf_counter()
@@ -176,6 +176,16 @@ async def ask(port: int, bodies: list[bytes], clients: int, requests: int) -> Ou
     began = time.perf_counter()
     await asyncio.gather(*(client(i) for i in range(clients)))
     return Outcome(time.perf_counter() - began, times, codes)
+
+
+async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection, as soon as the server listens."""
+    for _ in range(600):
+        try:
+            return await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.1)
+    raise SystemExit("the server does not listen")
 
 
 def load(port: int, bodies: list[bytes], clients: int, requests: int) -> Outcome:

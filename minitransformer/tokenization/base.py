@@ -115,7 +115,6 @@ class Tokenizer(TextToIds, IdsToText):
         self._lock = fork_safe_lock(self)  # the backend holds padding and truncation of the call that runs
         self._register_tokens(self.options.pop("added_tokens_decoder") or {})
         self._set_prefix_space(bool(self.options["add_prefix_space"]))
-        self._known_ids = len(self)  # counting takes the backend long; ids above are looked up one by one
         self.configure()
 
     # What a family adds -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import matplotlib.font_manager  # noqa: F401  (it writes down what fonts there are)
+import matplotlib.font_manager  # noqa: F401  (lists the fonts, by a program, before anything is watched)
 
 from fuzz import Broken, Case
 from minitransformer.options import shown
