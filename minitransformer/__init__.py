@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ArgumentError,
         CheckpointError,
         ConfigError,
+        DataError,
         GenerationError,
         HubError,
         InputError,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
         SavingError,
         TokenizerError,
         TraceError,
+        TrainingError,
+        UnknownOptionError,
     )
     from minitransformer.generation import GenerationConfig, generate
     from minitransformer.layers.cache import DecoderCache
@@ -55,6 +58,7 @@ _HOMES = {
         "ArgumentError",
         "CheckpointError",
         "ConfigError",
+        "DataError",
         "GenerationError",
         "HubError",
         "InputError",
@@ -63,6 +67,8 @@ _HOMES = {
         "PipelineError",
         "SavingError",
         "TokenizerError",
+        "TrainingError",
+        "UnknownOptionError",
         "TraceError",
     ),
     "minitransformer.generation": ("GenerationConfig", "generate"),
@@ -103,6 +109,7 @@ __all__ = [
     "AutoTokenizer",
     "CheckpointError",
     "ConfigError",
+    "DataError",
     "DecoderCache",
     "GenerationConfig",
     "GenerationError",
