@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from minitransformer.config import ModelConfig
 from minitransformer.errors import ConfigError
 from minitransformer.generation import GenerationConfig, generate
 from minitransformer.hub import read_json, resolve_file
-from minitransformer.layers import trace
+from minitransformer.layers import token_positions, trace
 from minitransformer.weights import (
     BACKBONE,
     WeightMap,
@@ -29,9 +29,11 @@ from minitransformer.weights import (
     without_memory,
 )
 
+MakeBlock = Callable[..., nn.Module]
 DTypeArgument = torch.dtype | str | None
 
 NEW_HEAD = "the head is drawn anew"
+MASKS = ("attention_mask", "decoder_attention_mask")
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class PretrainedModel(nn.Module):
     HEAD: ClassVar[str | None] = None
     """The task, less "AutoModel", of a model with a head: its rows in the weight map."""
 
+    _arguments: ClassVar[tuple[str, ...]]
+
     config: ModelConfig
     backbone: Any
     """The model below the head, in a model that has one; what the task adds is ``head``."""
@@ -70,10 +74,65 @@ class PretrainedModel(nn.Module):
         super().__init__()
         self.config = config
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._arguments = tuple(inspect.signature(cls.forward).parameters)[1:]
+
     def __call__(
-        self, *args: Any, output_hidden_states: bool = False, output_attentions: bool = False, **kwargs: Any
+        self,
+        *args: Any,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
     ) -> Any:
-        """Run ``forward``; with the two flags, also fill the output's fields of intermediates from the taps."""
+        """Look at the inputs (see ``prepare``), and run ``forward``.
+
+        Args:
+            *args: as ``forward`` takes them.
+            output_hidden_states: fill the output's fields of hidden states, from the taps.
+            output_attentions: fill the output's fields of attention patterns, from the taps.
+            return_dict: False for a tuple in place of an object with names.
+            **kwargs: as ``forward`` takes them; others are ignored, if they are None.
+        """
+        kwargs = {name: x for name, x in kwargs.items() if x is not None or name in self._arguments}
+        if can_be_read((*args, *kwargs.values())):
+            inputs = self.prepare({**dict(zip(self._arguments, args, strict=False)), **kwargs})
+            args = (*(inputs.pop(name) for name in self._arguments[: len(args)]), *args[len(self._arguments) :])
+            kwargs = inputs
+        output = self._run(args, kwargs, bool(output_hidden_states), bool(output_attentions))
+        return output.to_tuple() if return_dict is False else output
+
+    def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The boundary, where values are looked at; not while a model is traced, compiled, exported or transformed.
+
+        Args:
+            inputs: what ``forward`` is to get, by name.
+
+        Returns:
+            The same, less masks that hide nothing, which lets attention take its quickest path.
+
+        Raises:
+            ValueError: an id, a token type or a position lies outside of its table.
+        """
+        for side, name in (("", "input_ids"), ("encoder_", "input_ids"), ("decoder_", "decoder_input_ids")):
+            embeddings, ids = self._modules.get(f"{side}embeddings"), inputs.get(name)
+            check: Any = getattr(embeddings, "check", None)
+            if check is not None and ids is not None:
+                mask, positions = inputs.get(name.replace("input_ids", "attention_mask")), inputs.get("position_ids")
+                if positions is None:
+                    positions = self.positions(ids, mask, None if side == "encoder_" else inputs.get("past_key_values"))
+                check(ids, positions, inputs.get("token_type_ids"))
+        if any(name.endswith("embeddings") for name in self._modules):
+            inputs.update({name: None for name, x in inputs.items() if name in MASKS and x is not None and x.all()})
+        return inputs
+
+    def positions(self, ids: Tensor, attention_mask: Tensor | None = None, cache: Any = None) -> Tensor:
+        """Where tokens stand that follow those in the cache: counted from the left, padding included."""
+        return token_positions(ids.shape[1], offset=0 if cache is None else cache.length, device=ids.device)
+
+    def _run(self, args: Any, kwargs: Any, output_hidden_states: bool, output_attentions: bool) -> Any:
+        """``forward``; with the two flags, the output's fields of intermediates are filled from the taps."""
         asked = {"hidden_states": output_hidden_states, "attentions": output_attentions}
         wanted = {
             field: patterns
@@ -241,7 +300,7 @@ class PretrainedModel(nn.Module):
 
     def forward_parameters(self) -> set[str]:
         """Names of the arguments that ``forward`` takes."""
-        return set(inspect.signature(self.forward).parameters)
+        return set(self._arguments)
 
 
 class GenerativeModel(PretrainedModel):
@@ -286,6 +345,20 @@ def encoder_decoder(encoder: str = "encoder", decoder: str = "decoder") -> dict[
     sides = {"encoder": single_stack(encoder), "decoder": single_stack(decoder)}
     taps = {f"{side}_{field}": patterns for side, fields in sides.items() for field, patterns in fields.items()}
     return taps | {"cross_attentions": (f"{decoder}.blocks.*.cross_attn.pattern",)}
+
+
+def can_be_read(inputs: Iterable[Any]) -> bool:
+    """Whether these are plain tensors, whose numbers Python may look at and branch on.
+
+    They are not while a model is traced, compiled, exported, transformed by ``torch.func`` or captured as a CUDA graph.
+    """
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return False
+    tensors = [x for x in inputs if isinstance(x, Tensor)]
+    if any(x.is_cuda for x in tensors) and torch.cuda.is_current_stream_capturing():
+        return False
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return all(type(x) in (Tensor, nn.Parameter) and not x.is_meta and not wrapped(x) for x in tensors)
 
 
 def read_config(id_or_folder: str | Path, *, revision: str | None = None, token: str | None = None) -> dict[str, Any]:
