@@ -4,15 +4,16 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+N      ?= 10
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 STAMP  := $(VENV)/.installed
 
 # The work is on two cores and many small tensors: one thread a process, several processes.
-test parity: export OMP_NUM_THREADS = 1
+test fuzz parity: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format type parity bench bench-engines docs clean
+.PHONY: help demo test fuzz lint format type parity bench bench-engines docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -22,6 +23,9 @@ demo: $(STAMP)-demo  ## nine tasks answered offline by toy checkpoints; then a l
 
 test: $(STAMP)-test  ## all tests (ARGS="-k name -x" goes to pytest)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+fuzz: $(STAMP)-test  ## attack the library for 10 minutes, or N (see docs/security.md)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(N) $(ARGS)
 
 lint: $(STAMP)-dev  ## style, format, types, import contracts, spelling
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         MinitransformerError,
         MissingFileError,
         PipelineError,
+        SavingError,
         TokenizerError,
     )
     from minitransformer.generation import GenerationConfig, generate
@@ -55,6 +56,7 @@ _HOMES = {
         "MinitransformerError",
         "MissingFileError",
         "PipelineError",
+        "SavingError",
         "TokenizerError",
     ),
     "minitransformer.generation": ("GenerationConfig", "generate"),
@@ -101,6 +103,7 @@ __all__ = [
     "MinitransformerError",
     "MissingFileError",
     "PipelineError",
+    "SavingError",
     "TokenizerError",
     "__version__",
     "fast_linear",

@@ -6,8 +6,13 @@ libraries catches them; ``MinitransformerError`` catches them all.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+LONGEST_NAME = 200
+"""Of what may be a slip of the pen; to look for neighbours of anything longer takes time."""
 
 
 class MinitransformerError(Exception):
@@ -30,12 +35,28 @@ class HubError(CheckpointError, OSError):
     """The Hub could not be reached, or refused."""
 
 
+class SavingError(MinitransformerError, OSError):
+    """A file that cannot be written: no room, no permission, no such folder. What was there before is as it was."""
+
+
 class TokenizerError(MinitransformerError, ValueError):
     """Tokenizer files or tokenizer input that cannot be used."""
 
 
 class GenerationError(MinitransformerError, ValueError):
     """Options of ``generate`` that are unknown, out of range, or contradict each other."""
+
+
+class ArgumentError(MinitransformerError, TypeError):
+    """A keyword argument that is unknown, or that cannot be answered here."""
+
+
+class InputError(MinitransformerError, ValueError):
+    """Tensors that a model cannot take: of another shape or type than it reads."""
+
+
+class TraceError(MinitransformerError, ValueError):
+    """An edit of a trace that gives or does what would change the model's numbers unseen."""
 
 
 class DataError(MinitransformerError, ValueError):
@@ -50,7 +71,25 @@ class PipelineError(MinitransformerError, ValueError):
     """Input or options that a pipeline cannot answer."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+class UnknownOptionError(PipelineError, GenerationError, TypeError):
+    """An option that a pipeline, an evaluation or ``generate`` does not have; names the nearest one."""
+
+
+class StudyError(MinitransformerError, ValueError):
+    """A study that cannot be made: inputs that do not fit each other, or a part that the model has not."""
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` for the nearest known name, or an empty string when none is near."""
+    if not isinstance(name, str) or len(name) > LONGEST_NAME:
+        return ""
     nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def warn_caller(message: str) -> None:
+    """Warn with the line outside of this package from which it was called."""
+    depth, frame, passed = 2, sys._getframe(1), ("minitransformer", "torch", "contextlib")  # torch's decorators
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in passed:
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=depth)

@@ -8,11 +8,15 @@ no file behind that looks whole; the next attempt continues it.
 
 from __future__ import annotations
 
-import json
+import os
 import re
+import warnings
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+from minitransformer import jsons
 from minitransformer.errors import CheckpointError, HubError, MissingFileError, did_you_mean
 
 EMBEDDED = Path(__file__).parent / "checkpoints"
@@ -21,8 +25,6 @@ OWNER = "minitransformer/"
 """Begins their names."""
 NEITHER = "{} is neither a folder that exists nor a model id (name or owner/name)"
 
-_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?", re.ASCII)
-
 
 def embedded_names() -> list[str]:
     """The checkpoints that come with the package, as ``from_pretrained`` and ``pipeline`` take them."""
@@ -30,8 +32,25 @@ def embedded_names() -> list[str]:
 
 
 def embedded_folder(name: str) -> Path | None:
-    """The folder of a checkpoint that comes with the package; None for any other name."""
-    return EMBEDDED / name.removeprefix(OWNER) if name in embedded_names() else None
+    """The folder of a checkpoint that comes with the package; None for any other name.
+
+    Warns:
+        UserWarning: the name lacks only the package's own in front.
+    """
+    if name in embedded_names():
+        return EMBEDDED / name.removeprefix(OWNER)
+    if hint := _hint_of_package(name):
+        warnings.warn(f"{name!r} is no checkpoint of this package.{hint}", stacklevel=2)
+    return None
+
+
+def _hint_of_package(name: str) -> str:
+    """`` Did you mean ...?`` for a name to which only ``minitransformer/`` is missing (or nearly); else nothing."""
+    if name.startswith(OWNER) or not EMBEDDED.is_dir():
+        return ""
+    ours = [known.removeprefix(OWNER) for known in embedded_names()]
+    near = get_close_matches(name.rpartition("/")[2], ours, n=1, cutoff=0.85)
+    return f" Did you mean {OWNER + near[0]!r}, which comes with this package?" if near else ""
 
 
 def as_folder(id_or_folder: str | Path) -> Path | None:
@@ -75,55 +94,181 @@ def contents(folder: Path, limit: int = 20) -> str:
     return ", ".join(names[:limit]) + more if names else "nothing"
 
 
-def resolve_file(
-    id_or_folder: str | Path,
-    filename: str,
-    *,
-    revision: str | None = None,
-    token: str | None = None,
-    required: bool = True,
-) -> Path | None:
-    """The path of one file of a checkpoint, downloaded if it must be.
+@dataclass(frozen=True)
+class Repository:
+    """A checkpoint's files: a folder, a checkpoint of this package, or a model on the Hub at a revision.
 
     Args:
-        id_or_folder: a folder, a model id such as "bert-base-uncased" or "facebook/bart-base", or the name of a
-            checkpoint that comes with the package, such as "minitransformer/NAME".
-        filename: its name in there.
+        id: a folder, a model id such as "bert-base-uncased" or "facebook/bart-base", or the name of a checkpoint that
+            comes with the package, such as "minitransformer/NAME".
         revision: branch, tag or commit on the Hub.
         token: access token for the Hub; by default the one that huggingface_hub finds.
-        required: whether a missing file is an error; otherwise it is None.
+        subfolder: a folder inside of it, in which the files lie.
+        cache_dir: where downloads are kept, if not in huggingface_hub's own cache.
+        local_files_only: whether the cache is all there is.
+        force_download: whether to fetch files anew that are in the cache.
 
     Raises:
-        MissingFileError: the folder or the file does not exist.
-        HubError: the Hub could not be reached, or refused.
+        HubError: ``revision`` or ``subfolder`` is no name of one.
     """
-    folder = as_folder(id_or_folder)
-    if folder is not None:
-        path = folder / filename
-        if path.is_file():
-            return path
-        if not required:
-            return None
-        raise MissingFileError(f"the folder {folder} has no {filename}. It holds: {contents(folder)}.")
-    if isinstance(id_or_folder, Path) or not _ID.fullmatch(id_or_folder) or len(id_or_folder) > 96:
-        raise MissingFileError(NEITHER.format(id_or_folder))
-    return _from_hub(id_or_folder, filename, revision, token, required)
+
+    id: str | Path
+    revision: str | None = None
+    token: str | bool | None = field(default=None, repr=False)
+    subfolder: str = ""
+    cache_dir: str | Path | None = None
+    local_files_only: bool = False
+    force_download: bool = False
+
+    def __post_init__(self) -> None:
+        if self.revision is not None and not _is_revision(self.revision):
+            raise HubError(f"revision={self.revision!r} is no name of a branch, tag or commit")
+        if self.subfolder and not _is_file_name(self.subfolder):
+            raise HubError(f"subfolder={self.subfolder!r} is no folder inside of {self.id}")
+
+    def __str__(self) -> str:
+        return f"{self.id}/{self.subfolder}" if self.subfolder else str(self.id)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder here that it is, or None for a model of the Hub."""
+        folder = as_folder(self.id)
+        return None if folder is None else folder / self.subfolder
+
+    def file(self, name: str) -> Path:
+        """The path of one file, downloaded if it must be.
+
+        Raises:
+            MissingFileError: the folder or the file does not exist.
+            HubError: the Hub could not be reached, or refused; or ``name`` leads out of the repository.
+        """
+        path = self._path(name, required=True)
+        assert path is not None
+        return path
+
+    def find(self, name: str) -> Path | None:
+        """The path of one file, as ``file`` gives it, or None if the repository has no such file."""
+        return self._path(name, required=False)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """The contents of a JSON file, empty if there is no such file."""
+        path = self.find(name)
+        return {} if path is None else read_json(path)
+
+    def _path(self, name: str, *, required: bool) -> Path | None:
+        if not _is_file_name(name):
+            raise HubError(f"{name!r} is no name of a file inside of {self.id}")
+        folder = self.folder
+        if folder is not None:
+            path = folder / name
+            if path.is_file():
+                return path
+            if not required:
+                return None
+            if not folder.is_dir():
+                raise MissingFileError(
+                    f"{self.id} has no folder {self.subfolder}. It holds: {contents(folder.parent)}."
+                )
+            raise MissingFileError(f"the folder {folder} has no {name}. It holds: {contents(folder)}.")
+        if isinstance(self.id, Path) or not _is_id(self.id):
+            raise MissingFileError(NEITHER.format(self.id) + _hint_of_package(str(self.id)))
+        return _from_hub(self, f"{self.subfolder}/{name}" if self.subfolder else name, required)
 
 
-def _from_hub(repo: str, filename: str, revision: str | None, token: str | None, required: bool) -> Path | None:
+def as_repository(source: str | Path | Repository) -> Repository:
+    """A repository, of which perhaps only the folder or the model id is given."""
+    return source if isinstance(source, Repository) else Repository(source)
+
+
+# ------------------------------------------------------- the gate: what may be said to the Hub's client, and what came
+
+_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_ODD = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]")  # git-check-ref-format(1): no name of a branch or tag has these
+
+
+def _is_id(name: str) -> bool:
+    """Whether this can be a model id: two plain names at most, which lead nowhere else."""
+    return _ID.fullmatch(name) is not None and len(name) <= 96 and not any(odd in name for odd in ("..", "--"))
+
+
+def _is_revision(name: Any) -> bool:
+    """Whether git takes this as the name of a branch, tag or commit (it becomes a file's name in the cache)."""
+    if not isinstance(name, str) or not 0 < len(name) <= 255 or name.startswith("-") or "@{" in name:
+        return False
+    parts = name.split("/")
+    return not _ODD.search(name) and all(part and not part.startswith(".") and ".." not in part for part in parts)
+
+
+def _is_file_name(name: Any) -> bool:
+    """Whether this names a file inside of a folder, and nothing beside or above it."""
+    if not isinstance(name, str) or not 0 < len(name) <= 1000 or re.search(r"[\x00-\x1f\x7f\\:]", name):
+        return False
+    return all(part not in ("", ".", "..") for part in name.split("/"))
+
+
+_PLAIN = re.compile(r"[\w+=-][\w.+=-]*", re.ASCII)
+
+
+def _check_answer(etag: Any, commit: Any, what: str) -> None:
+    """Refuse an answer of a server whose words would become paths outside of the cache."""
+    for kind, word in (("ETag", etag), ("commit", commit)):
+        if word is not None and not (isinstance(word, str) and len(word) <= 200 and _PLAIN.fullmatch(word)):
+            raise HubError(
+                f"the Hub answers with the {kind} {word!r} for {what}, which is no name: nothing was written"
+            )
+
+
+def _check_written(path: Path, repository: Repository, name: str) -> Path:
+    """The path that the client gave, if it and what it points to lie in the cache's folder for this model.
+
+    Raises:
+        HubError: they do not: an answer of the server led the client elsewhere.
+    """
+    from huggingface_hub import constants
+
+    cache = Path(repository.cache_dir or constants.HF_HUB_CACHE).expanduser()
+    home = cache / f"models--{str(repository.id).replace('/', '--')}"
+    inside, true_home = Path(os.path.abspath(path)), home.resolve()
+    pointer = inside.is_relative_to(os.path.abspath(home / "snapshots")) and inside.as_posix().endswith(f"/{name}")
+    if pointer and path.resolve().is_relative_to(true_home) and path.resolve().is_file():
+        return path
+    raise HubError(
+        f"the Hub's answer made its client write {name} of {repository.id} to {path.resolve()}, outside of the cache "
+        f"{home}: do not trust this server, and look at that file"
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- the Hub
+
+
+def _from_hub(repository: Repository, name: str, required: bool) -> Path | None:
     from huggingface_hub import errors, hf_hub_download
 
+    repo, revision, token = str(repository.id), repository.revision, repository.token
     at = f" at revision {revision!r}" if revision else ""
+    where: dict[str, Any] = {"revision": revision, "cache_dir": repository.cache_dir}
     try:
-        return Path(hf_hub_download(repo, filename, revision=revision, token=token))
+        if not repository.local_files_only:
+            _ask_a_stranger_first(repo, name, revision, token)
+        found = hf_hub_download(
+            repo,
+            name,
+            token=token,
+            local_files_only=repository.local_files_only,
+            force_download=repository.force_download,
+            **where,
+        )
+        return _check_written(Path(found), repository, name)
+    except HubError:
+        raise
     except errors.LocalEntryNotFoundError as error:  # not in the cache, and nobody to ask
-        if not required and _known_to_be_absent(repo, filename, revision):
+        if not required and _known_to_be_absent(repository, name):
             return None
-        _refuse_without_hub(f"{filename} of {repo}{at}", error)
+        _refuse_without_hub(f"{name} of {repo}{at}", error, repository)
     except errors.EntryNotFoundError as error:
         if not required:
             return None
-        raise MissingFileError(f"{repo}{at} on the Hub has no {filename}") from error
+        raise MissingFileError(f"{repo}{at} on the Hub has no {name}") from error
     except errors.RevisionNotFoundError as error:
         raise HubError(f"{repo} on the Hub has no revision {revision!r}: no branch, tag or commit") from error
     except errors.GatedRepoError as error:
@@ -134,16 +279,34 @@ def _from_hub(repo: str, filename: str, revision: str | None, token: str | None,
         given = "the token that was used may not see it" if token else "for a private one pass token= or set HF_TOKEN"
         raise HubError(
             f"{repo} is neither a folder here nor a model on the Hub that can be seen. Check the spelling; {given}."
+            f"{_hint_of_package(repo)}"
         ) from error
-    except errors.HFValidationError as error:  # such as a--b
+    except errors.HFValidationError as error:  # what our gate lets through, but theirs does not
         raise MissingFileError(f"{NEITHER.format(repo)}: {error}") from error
     except Exception as error:  # huggingface_hub 0.x speaks through requests, 1.x through httpx: no base in common
         if _status(error) in (401, 403):
-            raise HubError(f"the Hub refuses {filename} of {repo}{at}: check token= or HF_TOKEN. ({error})") from error
+            raise HubError(f"the Hub refuses {name} of {repo}{at}: check token= or HF_TOKEN. ({error})") from error
         raise HubError(
-            f"{filename} of {repo}{at} could not be fetched whole: {error}. Try again: the download goes on where it "
+            f"{name} of {repo}{at} could not be fetched whole: {error}. Try again: the download goes on where it "
             "broke off."
         ) from error
+
+
+def _ask_a_stranger_first(repo: str, name: str, revision: str | None, token: str | bool | None) -> None:
+    """Look at the answer of a server that is not the Hub itself before the client makes file names of it.
+
+    Raises:
+        HubError: the answer would lead the client out of its cache.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+
+    if constants.HF_HUB_OFFLINE or constants.ENDPOINT == "https://huggingface.co":
+        return
+    try:
+        found = get_hf_file_metadata(hf_hub_url(repo, name, revision=revision), token=token)
+    except Exception:  # the client is about to run into the same, and says so
+        return
+    _check_answer(found.etag, found.commit_hash, f"{name} of {repo}")
 
 
 def _status(error: BaseException | None) -> int | None:
@@ -152,20 +315,24 @@ def _status(error: BaseException | None) -> int | None:
     return status
 
 
-def _known_to_be_absent(repo: str, filename: str, revision: str | None) -> bool:
+def _known_to_be_absent(repository: Repository, name: str) -> bool:
     """Whether the cache knows that the repository lacks this file, or is by the user's word all there is."""
     from huggingface_hub import _CACHED_NO_EXIST, constants, try_to_load_from_cache
 
-    if try_to_load_from_cache(repo, filename, revision=revision) is _CACHED_NO_EXIST:
+    repo, where = str(repository.id), {"revision": repository.revision, "cache_dir": repository.cache_dir}
+    if try_to_load_from_cache(repo, name, **where) is _CACHED_NO_EXIST:  # type: ignore[arg-type]
         return True
     # Only on request: a connection that fails between two files must not pass for a repository without the second.
-    return constants.HF_HUB_OFFLINE and isinstance(try_to_load_from_cache(repo, "config.json", revision=revision), str)
+    alone = constants.HF_HUB_OFFLINE or repository.local_files_only
+    return alone and isinstance(try_to_load_from_cache(repo, "config.json", **where), str)  # type: ignore[arg-type]
 
 
-def _refuse_without_hub(what: str, error: Exception) -> NoReturn:
+def _refuse_without_hub(what: str, error: Exception, repository: Repository) -> NoReturn:
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
+    if repository.local_files_only:
+        why = "local_files_only=True forbids asking the Hub. Leave it out"
+    elif constants.HF_HUB_OFFLINE:
         why = "HF_HUB_OFFLINE forbids asking the Hub. Unset it"
     else:
         status, kind = _status(error.__cause__), type(error.__cause__ or error).__name__
@@ -175,7 +342,8 @@ def _refuse_without_hub(what: str, error: Exception) -> NoReturn:
             "HF_HUB_OFFLINE=1 to take the cache for all there is"
         )
     raise HubError(
-        f"{what} is not in the cache {constants.HF_HUB_CACHE}, and {why}, or give a folder that holds the files."
+        f"{what} is not in the cache {repository.cache_dir or constants.HF_HUB_CACHE}, and {why}, or give a folder "
+        f"that holds the files.{_hint_of_package(str(repository.id))}"
     ) from error
 
 
@@ -193,10 +361,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: it is not JSON, or not an object; the message names the line.
     """
     check_no_pointer(path)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}. Fetch or copy it again, or mend it.") from error
+    values = jsons.read_json(path)
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} should hold a JSON object, not {type(values).__name__}")
     return values

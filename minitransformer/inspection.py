@@ -19,11 +19,13 @@ from rich.tree import Tree
 from torch import Tensor, nn
 
 from minitransformer.config import ModelConfig, ignored_keys, required_values
+from minitransformer.hub import Repository
 from minitransformer.layers import Tap
 from minitransformer.models.auto import AutoConfig, architecture
 from minitransformer.models.base import PretrainedModel
 from minitransformer.weights import LoadReport, Op, Then, explain, load_weights, open_checkpoint, without_memory
-from minitransformer.weights.engine import Line, Source
+from minitransformer.weights.engine import Line
+from minitransformer.weights.sources import Source
 
 
 def print_checkpoint(id_or_folder: str | Path, *, revision: str | None = None, full: bool = False) -> None:
@@ -38,8 +40,9 @@ def print_checkpoint(id_or_folder: str | Path, *, revision: str | None = None, f
         ConfigError: an unknown architecture or an unsupported variant.
         CheckpointError: files are missing or damaged.
     """
-    config = AutoConfig.from_pretrained(id_or_folder, revision=revision)
-    source = open_checkpoint(id_or_folder, revision=revision)
+    repository = Repository(id_or_folder, revision)
+    config = AutoConfig.from_pretrained(repository)
+    source = open_checkpoint(repository)
     with without_memory():
         model = model_class(config)(config)
     console = Console()

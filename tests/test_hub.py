@@ -15,23 +15,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hub_server
 import pytest
 import tiny_folders
-from hub_server import FakeHub, Repository
+from hub_server import FakeHub
 
 import minitransformer
 from minitransformer.errors import CheckpointError, MissingFileError
-from minitransformer.hub import embedded_names, read_json, resolve_file
+from minitransformer.hub import Repository, embedded_names, read_json
 
 ROOT = Path(minitransformer.__file__).parents[1]
 
 ASK = """
 import json, sys, time
-from minitransformer.hub import resolve_file
+from minitransformer.hub import Repository
 time.sleep = lambda seconds: None  # before it tries again
 for call in json.loads(sys.argv[1]):
     try:
-        path = resolve_file(**call)
+        filename, required = call.pop("filename"), call.pop("required", True)
+        repository = Repository(**call)
+        path = repository.file(filename) if required else repository.find(filename)
         print(json.dumps({"path": path and str(path)}))
     except Exception as error:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}))
@@ -67,16 +70,16 @@ class Client:
 def client(tmp_path: Path) -> Iterator[Client]:
     main = {"config.json": b'{"model_type": "bert"}', "model.safetensors": WEIGHTS}
     repositories = {
-        "tiny-bert": Repository({"main": main, "v1": {"config.json": b'{"model_type": "gpt2"}'}}),
-        "ann/diary": Repository({"main": main}, token="hf_secret"),
-        "ann/gated": Repository({"main": main}, token="hf_secret", gated=True),
+        "tiny-bert": hub_server.Repository({"main": main, "v1": {"config.json": b'{"model_type": "gpt2"}'}}),
+        "ann/diary": hub_server.Repository({"main": main}, token="hf_secret"),
+        "ann/gated": hub_server.Repository({"main": main}, token="hf_secret", gated=True),
     }
     with FakeHub(repositories).serve() as hub:
         yield Client(hub, tmp_path / "home")
 
 
 def call(repo: str, filename: str = "config.json", **options: Any) -> dict[str, Any]:
-    return {"id_or_folder": repo, "filename": filename, **options}
+    return {"id": repo, "filename": filename, **options}
 
 
 # ---------------------------------------------------------------------------------------------------------- the Hub
@@ -205,7 +208,7 @@ def test_a_folder_wins_over_a_model_of_that_name(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny-bert").mkdir()
     (tmp_path / "tiny-bert" / "config.json").write_text("{}")
-    assert resolve_file("tiny-bert", "config.json") == Path("tiny-bert/config.json")
+    assert Repository("tiny-bert").file("config.json") == Path("tiny-bert/config.json")
 
 
 @pytest.mark.parametrize(
@@ -227,27 +230,27 @@ def test_a_folder_wins_over_a_model_of_that_name(tmp_path: Path, monkeypatch: py
 )
 def test_what_looks_like_a_path_is_never_looked_up(name: str) -> None:
     with pytest.raises(MissingFileError, match="neither a folder that exists nor a model id"):
-        resolve_file(name, "config.json", required=False)
+        Repository(name).find("config.json")
     with pytest.raises(MissingFileError, match="neither a folder"):
-        resolve_file(Path("owner/model"), "config.json")
+        Repository(Path("owner/model")).file("config.json")
 
 
 def test_names_that_name_nothing(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="is empty"):
-        resolve_file("", "config.json")
+        Repository("").file("config.json")
     with pytest.raises(TypeError, match="should be str or Path, not NoneType"):
-        resolve_file(None, "config.json")  # type: ignore[arg-type]
+        Repository(None).file("config.json")  # type: ignore[arg-type]
     file = tmp_path / "model.safetensors"
     file.touch()
     with pytest.raises(MissingFileError, match="is a file; give the folder"):
-        resolve_file(file, "config.json")
+        Repository(file).file("config.json")
 
 
 def test_a_crowded_folder_is_not_listed_whole(tmp_path: Path) -> None:
     for i in range(100):
         (tmp_path / f"checkpoint-{i:03d}").mkdir()
     with pytest.raises(MissingFileError, match=r"checkpoint-019 and 80 more\.$"):
-        resolve_file(tmp_path, "config.json")
+        Repository(tmp_path).file("config.json")
 
 
 # ------------------------------------------------------------------------------------------------ inside the package
@@ -269,10 +272,10 @@ def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_checkpoints_of_the_package(embedded: Path) -> None:
     assert embedded_names() == ["minitransformer/books", "minitransformer/names"]
-    assert resolve_file("minitransformer/books", "config.json") == embedded / "books" / "config.json"
-    assert resolve_file("minitransformer/books", "vocab.txt", required=False) is None
+    assert Repository("minitransformer/books").file("config.json") == embedded / "books" / "config.json"
+    assert Repository("minitransformer/books").find("vocab.txt") is None
     with pytest.raises(MissingFileError, match=r"checkpoints/books has no vocab.txt. It holds: config.json"):
-        resolve_file("minitransformer/books", "vocab.txt")
+        Repository("minitransformer/books").file("vocab.txt")
 
 
 @pytest.mark.parametrize(
@@ -282,7 +285,7 @@ def test_a_checkpoint_that_the_package_lacks(embedded: Path, name: str) -> None:
     with pytest.raises(
         MissingFileError, match="Those that do: minitransformer/books, minitransformer/names."
     ) as caught:
-        resolve_file(name, "config.json", required=False)
+        Repository(name).find("config.json")
     assert ("Did you mean 'minitransformer/books'?" in str(caught.value)) == (name == "minitransformer/book")
 
 
@@ -295,10 +298,10 @@ def test_the_working_directory_never_hides_a_checkpoint_of_the_package(
         (tmp_path / "minitransformer" / name / "config.json").write_text("{}")
     inside = embedded / "books" / "config.json"
     outside = Path("minitransformer/books/config.json")
-    assert resolve_file("minitransformer/books", "config.json") == inside
-    assert resolve_file("./minitransformer/books", "config.json") == outside
-    assert resolve_file(Path("minitransformer/books"), "config.json") == outside
-    assert resolve_file("minitransformer/own", "config.json") == Path("minitransformer/own/config.json")
+    assert Repository("minitransformer/books").file("config.json") == inside
+    assert Repository("./minitransformer/books").file("config.json") == outside
+    assert Repository(Path("minitransformer/books")).file("config.json") == outside
+    assert Repository("minitransformer/own").file("config.json") == Path("minitransformer/own/config.json")
 
 
 def test_everything_that_takes_a_model_id_takes_a_checkpoint_of_the_package(embedded: Path) -> None:

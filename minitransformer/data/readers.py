@@ -6,16 +6,24 @@ import csv
 import glob
 import gzip
 import io
-import json
+import os
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from minitransformer.data.records import Columns, Record, keep_where, pick_columns, rename_labels
 from minitransformer.errors import DataError, did_you_mean
+from minitransformer.jsons import JSONError, parse_json
+from minitransformer.options import shown
 
 Rows: TypeAlias = Iterator[tuple[int | None, dict[str, Any]]]
 """The line where a row begins, and its columns in order; those of a table without names are called "0", "1", ..."""
+
+LARGEST = 2**30
+"""Bytes of a file, unpacked."""
+LIMIT = "MINITRANSFORMER_LARGEST_FILE"
+"""Names the variable of the environment that allows for more."""
 
 SUFFIXES = {
     ".txt": "text",
@@ -101,7 +109,10 @@ def _find_files(name: str | Path) -> list[Path]:
         return [path]
     if path.is_dir():
         raise DataError(f"{path} is a folder: name its files, for example {path / '*.txt'}")
-    found = sorted(Path(found) for found in glob.glob(str(path)))
+    try:
+        found = sorted(Path(found) for found in glob.glob(str(path)))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{shown(str(name))} is no name of a file: {error}") from error
     if not found:
         near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise DataError(f"there is no file {path}.{near}")
@@ -122,11 +133,15 @@ def _choose_reader(file: Path, format: str | None) -> Callable[..., Rows]:
 def _read_text(file: Path) -> str:
     """The file's contents, with plain line feeds at the ends of lines."""
     try:
-        raw = file.read_bytes()
-        if file.name.endswith(".gz"):
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError) as error:
+        limit = int(os.environ.get(LIMIT, LARGEST))
+        with gzip.open(file) if file.name.endswith(".gz") else file.open("rb") as opened:
+            raw = opened.read(limit + 1)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
+    if len(raw) > limit:
+        raise DataError(
+            f"{file} holds more than {limit:,} bytes: split it, or set the environment's {LIMIT} to what there is"
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -235,10 +250,10 @@ def read_json(file: Path, text: str, **options: Any) -> Rows:
 
 def _parse(file: Path, text: str, line: int = 1) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        at = f"line {line + error.lineno - 1}, column {error.colno}"
-        raise DataError(f"{file}, {at}: this is not JSON: {error.msg}") from error
+        return parse_json(text)
+    except JSONError as error:
+        at = f"line {line + max(error.line - 1, 0)}" + (f", column {error.column}" if error.column else "")
+        raise DataError(f"{file}, {at}: this is not JSON: {error.what}") from error
 
 
 def read_conll(file: Path, text: str, **_: Any) -> Rows:

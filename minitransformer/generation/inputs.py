@@ -14,6 +14,9 @@ from minitransformer.errors import GenerationError
 from minitransformer.generation.config import DEFAULTS, GenerationConfig
 from minitransformer.generation.stepper import DecodingModel
 
+MOST_SCORES = 2**27
+"""Of one prompt at one step: 512 MiB in float32, which is held a few times over."""
+
 
 def special_tokens(config: GenerationConfig, device: torch.device) -> tuple[Tensor | None, int | None]:
     """The end tokens (ends,), and the padding token, which is by default the first of them."""
@@ -194,6 +197,19 @@ def check_assistant(
         )
     if model.config.is_encoder_decoder != assistant.config.is_encoder_decoder:
         raise GenerationError("the assistant must be of the model's kind: both decoder-only, or both encoder-decoder")
+
+
+def check_rows(copies: int, vocab_size: int) -> None:
+    """See that the scores of one prompt's beams or samples are no more than memory can be expected to hold.
+
+    Raises:
+        GenerationError: they are.
+    """
+    if copies > 1 and copies * vocab_size > MOST_SCORES:
+        raise GenerationError(
+            f"{copies} beams or sequences of {vocab_size} scores each are too many for one step: set num_beams and "
+            f"num_return_sequences to {MOST_SCORES // vocab_size} or less"
+        )
 
 
 def refuse_seq2seq_inputs(**arguments: Any) -> None:

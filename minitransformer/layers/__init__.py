@@ -7,7 +7,7 @@ from minitransformer.layers.blocks import PostNormBlock, PostNormCrossBlock, Pre
 from minitransformer.layers.cache import BlockCache, DecoderCache, KVCache
 from minitransformer.layers.embeddings import Embeddings
 from minitransformer.layers.feedforward import FeedForward, GatedFeedForward
-from minitransformer.layers.kernels import attend_fused, attention, fast_linear, linear
+from minitransformer.layers.kernels import attend_fused, fast_linear, linear
 from minitransformer.layers.norms import RMSNorm
 from minitransformer.layers.positions import (
     LearnedPositions,
@@ -46,7 +46,6 @@ __all__ = [
     "activation",
     "attend",
     "attend_fused",
-    "attention",
     "causal_mask",
     "fast_linear",
     "linear",

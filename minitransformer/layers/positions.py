@@ -13,7 +13,7 @@ from minitransformer.layers.taps import Tap
 
 def token_positions(
     length: int,
-    attention_mask: Shaped[Tensor, "batch total"] | None = None,
+    attention_mask: Shaped[Tensor, "batch *axes total"] | None = None,
     *,
     offset: int = 0,
     device: torch.device | str | None = None,
@@ -23,11 +23,11 @@ def token_positions(
     Args:
         length: number of tokens to place.
         attention_mask: 0/1 for all tokens so far, cached ones included; padding on either side. Padding itself gets
-            some position that exists; nothing attends to it.
+            some position that exists; nothing attends to it. One that speaks of pairs of tokens tells no padding.
         offset: number of cached tokens, when there is no mask.
         device: where the ids are wanted, when there is no mask.
     """
-    if attention_mask is None:
+    if attention_mask is None or attention_mask.dim() != 2:
         return torch.arange(offset, offset + length, device=device)[None]
     counted = attention_mask.long().cumsum(dim=-1) - 1
     return counted.clamp(min=0)[:, -length:]

@@ -12,23 +12,29 @@ value through it. A tap has no parameters and does nothing until somebody watche
 
 Watching is PyTorch's own forward hook, removed when the ``with`` block ends, so that a model carries no state of ours.
 A trace is about the passes that run inside of its block: threads and tasks that use the same model meanwhile neither
-see it nor are seen. The idea of identity "hook points" is TransformerLens'.
+see it nor are seen. An edit holds for what backward computes again inside of the block (gradient checkpointing); if it
+is computed again after the block, without the edit, that is an error. The idea of identity "hook points" is
+TransformerLens'.
 """
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
-from functools import partial
 from types import TracebackType
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from minitransformer.errors import did_you_mean
+from minitransformer.errors import TraceError, did_you_mean
 
-Edit = Callable[[Tensor], Tensor]
+Edit = Callable[[Tensor], Tensor] | Callable[[Tensor, str], Tensor]
+"""From the passing tensor, and perhaps the tap's name, to the tensor that goes on."""
 
 
 class Tap(nn.Module):
@@ -55,6 +61,11 @@ class Tap(nn.Module):
     def watched(self) -> bool:
         """Whether a trace that this thread is in (or any other hook) listens here."""
         return bool(self._forward_hooks) and any(getattr(h, "is_on", True) for h in list(self._forward_hooks.values()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: all but the hooks of traces, which are about this module alone."""
+        hooks = ((i, hook) for i, hook in self._forward_hooks.items() if not isinstance(hook, _Hook | _Guard))
+        return {**self.__dict__, "_forward_hooks": type(self._forward_hooks)(hooks)}
 
     def extra_repr(self) -> str:
         return self.shape
@@ -144,34 +155,51 @@ class trace:  # noqa: N801  (used like a function)
     Args:
         model: any module that contains taps.
         patterns: shell patterns of tap names to record (see ``tap_names``).
-        edit: tap name or pattern -> function from the passing tensor to the one that goes on in its place; a
-            recorded value is the edited one.
+        edit: tap name or pattern -> function of the passing tensor, or of it and the tap's name, to the one that goes
+            on in its place; a recorded value is the edited one. Where several patterns match a tap, their functions
+            act one after another, in the order in which they are given.
+        strict: whether an edit must leave its argument as it is and give a tensor of the same shape, type and device.
+            Without it that is up to you, and None leaves the tensor as it is.
 
     Raises:
         KeyError: a pattern matches no tap; the message names the nearest one.
+        TraceError: from the pass itself, if an edit gives or does what it may not.
     """
 
-    def __init__(self, model: nn.Module, *patterns: str, edit: Mapping[str, Edit] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, *patterns: str, edit: Mapping[str, Edit] | None = None, strict: bool = True
+    ) -> None:
         self._taps = {name: m for name, m in model.named_modules() if isinstance(m, Tap)}
         self._recorded = list(dict.fromkeys(name for p in patterns for name in self._find(p)))
-        self._edits = {name: fn for pattern, fn in (edit or {}).items() for name in self._find(pattern)}
+        self._edits = [(name, fn) for pattern, fn in (edit or {}).items() for name in self._find(pattern)]
+        self.strict = strict
+        self.is_open = False
         self._stack = ExitStack()
 
     def __enter__(self) -> Trace:
         _entered.set(_entered.get() | {self})
+        self.is_open = True
         result = Trace([name for name in self._taps if name in set(self._recorded)])
-        for name, fn in self._edits.items():
-            self._watch(name, fn)
+        for name, fn in self._edits:
+            self._watch(name, _Editing(self, name, fn))
         for name in self._recorded:
-            self._watch(name, partial(result.record, name))
+            self._watch(name, _Recording(self, name, result))
         return result
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         _entered.set(_entered.get() - {self})
+        self.is_open = False
         self._stack.close()
 
-    def _watch(self, name: str, act: Callable[[Tensor], Tensor | None]) -> None:
-        self._stack.callback(self._taps[name].register_forward_hook(_Hook(self, act)).remove)
+    def _watch(self, name: str, hook: _Recording | _Editing) -> None:
+        tap = self._taps[name]
+        handle = tap.register_forward_hook(hook)
+        self._stack.callback(handle.remove)
+        if isinstance(hook, _Editing):
+            self._stack.callback(hook.leave, tap)
+            for other, earlier in list(tap._forward_hooks.items()):
+                if isinstance(earlier, _Recording):  # of a trace around this one: it records what goes on
+                    tap._forward_hooks[other] = tap._forward_hooks.pop(other)
 
     def _find(self, pattern: str) -> list[str]:
         found = [name for name in self._taps if _matches(name, pattern)]
@@ -188,16 +216,146 @@ def _matches(name: str, pattern: str) -> bool:
 _entered: ContextVar[frozenset[trace]] = ContextVar("traces", default=frozenset())  # whose blocks we are in
 
 
+def _in_backward() -> bool:
+    """Whether this is computed by a backward pass: for the second time, that is."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def _in_checkpoint() -> bool:
+    """Whether this is computed inside of gradient checkpointing, whose backward pass computes it again."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") != "torch.utils.checkpoint":
+        frame = frame.f_back
+    return frame is not None
+
+
 class _Hook:
     """What a trace hangs into a tap; it does nothing outside of the trace's block, where other threads are."""
 
-    def __init__(self, owner: trace, act: Callable[[Tensor], Tensor | None]) -> None:
-        self.owner, self.act = owner, act
+    def __init__(self, owner: trace, name: str) -> None:
+        self.owner, self.name = owner, name
 
     @property
     def is_on(self) -> bool:
-        """Whether we are inside of the trace's block."""
-        return self.owner in _entered.get()
+        """Whether we are inside of the trace's block; backward has threads of its own."""
+        return self.owner in _entered.get() or (self.owner.is_open and _in_backward())
+
+
+class _Recording(_Hook):
+    """Notes what passes; what backward computes again has passed before."""
+
+    def __init__(self, owner: trace, name: str, result: Trace) -> None:
+        super().__init__(owner, name)
+        self.result = result
+
+    def __call__(self, module: nn.Module, args: tuple[Tensor, ...], x: Tensor) -> None:
+        if self.is_on and not _in_backward():
+            self.result.record(self.name, x)
+
+
+class _Editing(_Hook):
+    """Puts another tensor in the place of the one that passes."""
+
+    def __init__(self, owner: trace, name: str, fn: Edit) -> None:
+        super().__init__(owner, name)
+        self.fn: Callable[..., Any] = fn
+        self.takes_name = _takes_name(fn)
+        self.without_graph, self.with_graph = 0, 0
+        """How many edited passes backward has yet to compute again, of either kind of gradient checkpointing."""
+        self.guard: _Guard | None = None
 
     def __call__(self, module: nn.Module, args: tuple[Tensor, ...], x: Tensor) -> Tensor | None:
-        return self.act(x) if self.is_on else None
+        if not self.is_on:
+            return None
+        before = _fingerprint(x) if self.owner.strict else None
+        edited = self.fn(x, self.name) if self.takes_name else self.fn(x)
+        if self.owner.strict:
+            self._check(x, before, edited)
+        if _in_backward():
+            self.without_graph -= self.without_graph > 0
+        elif _in_checkpoint():
+            self._expect_backward(edited)
+        return edited
+
+    def _expect_backward(self, edited: Any) -> None:
+        if isinstance(edited, Tensor) and edited.requires_grad:
+            self.with_graph += 1
+            edited.register_hook(self._backward_came)  # type: ignore[no-untyped-call]
+        else:
+            self.without_graph += 1
+
+    def _backward_came(self, gradient: Tensor) -> None:
+        self.with_graph -= 1
+        if self.guard is not None and self.with_graph + self.without_graph <= 0:
+            self.guard.handle.remove()
+
+    def _check(self, x: Tensor, before: Any, edited: Any) -> None:
+        what = f"the edit of {self.name!r}"
+        remedy = "or pass strict=False to trace if it is meant"
+        if not isinstance(edited, Tensor):
+            raise TraceError(f"{what} gives {type(edited).__name__}, not a tensor: let it return what shall go on")
+        if not _is_unchanged(x, before):
+            raise TraceError(
+                f"{what} changes its argument in place, which others may hold: work on x.clone(), {remedy}"
+            )
+        for kind in ("shape", "dtype", "device"):
+            old, new = getattr(x, kind), getattr(edited, kind)
+            if old != new:
+                old, new = (tuple(value) if kind == "shape" else value for value in (old, new))
+                raise TraceError(
+                    f"{what} gives a tensor of {kind} {new} for one of {kind} {old}: keep the {kind}, {remedy}"
+                )
+
+    def leave(self, tap: Tap) -> None:
+        """After the block: stay watchful, if backward is yet to compute edited passes again."""
+        if self.with_graph + self.without_graph > 0:
+            self.guard = _Guard(self.name)
+            self.guard.handle = tap.register_forward_hook(self.guard)
+
+
+class _Guard:
+    """Left where an edited pass of a checkpointed model has had no backward: refuses to let it run without the edit.
+
+    The next pass forward shows that the edited one is done with, and removes it.
+    """
+
+    handle: Any
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def is_on(self) -> bool:
+        """Whether this is the pass that it waits for; a pass forward sends it away."""
+        if not _in_backward():
+            self.handle.remove()
+        return _in_backward()
+
+    def __call__(self, module: nn.Module, args: tuple[Tensor, ...], x: Tensor) -> None:
+        if _in_backward():
+            raise TraceError(
+                f"{self.name!r} was edited when it was computed, and backward computes it again without the edit: call "
+                "backward() inside of the trace's with block, or leave out gradient checkpointing"
+            )
+        self.handle.remove()
+
+
+def _takes_name(fn: Callable[..., Any]) -> bool:
+    """Whether an edit wants the tap's name, too: it has a second argument that must be given, or is called ``name``."""
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):  # a builtin
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) > 1 and (positional[1].default is inspect.Parameter.empty or positional[1].name == "name")
+
+
+def _fingerprint(x: Tensor) -> Any:
+    """Something that changes when ``x`` is changed in place: PyTorch's counter, or in inference mode a copy."""
+    return x.clone() if x.is_inference() else x._version
+
+
+def _is_unchanged(x: Tensor, before: Any) -> bool:
+    if isinstance(before, Tensor):
+        return torch.equal(x.nan_to_num(), before.nan_to_num())
+    return bool(x._version == before)

@@ -20,7 +20,8 @@ class View:
     """What the queries of one pass may see. ``View()``, the default everywhere, hides nothing.
 
     Args:
-        attention_mask: 0 at padding, on whichever side it lies, for cached and new keys together.
+        attention_mask: 0 at padding, on whichever side it lies, for cached and new keys together; or 0 and 1 for each
+            pair of query and key, of (batch, query, key) or (batch, heads, query, key).
         causal: hide the future: a token sees itself and what came before it.
         window: hide what is so many tokens or more before a token.
         mask: hide where it is False, for any other reason.
@@ -31,7 +32,7 @@ class View:
         source: for blocks with cross-attention, their view of the encoder's output.
     """
 
-    attention_mask: Shaped[Tensor, "batch key"] | None = None
+    attention_mask: Shaped[Tensor, "#batch *axes key"] | None = None
     causal: bool = False
     window: int | None = None
     mask: Bool[Tensor, "#batch #heads #query #key"] | None = None
@@ -70,7 +71,8 @@ class View:
         if "allowed" not in self._made:
             reasons = [self.mask]
             if self.attention_mask is not None:
-                reasons.append((self.attention_mask != 0)[:, None, None, :])
+                seen = self.attention_mask != 0
+                reasons.append(seen if seen.dim() == 4 else seen[:, None] if seen.dim() == 3 else seen[:, None, None])
             if self.causal or self.window is not None:
                 reasons.append(causal_mask(num_queries, num_keys, device, causal=self.causal, window=self.window))
             given = [reason for reason in reasons if reason is not None]

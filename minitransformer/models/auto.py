@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
+from minitransformer.arguments import READING_MODELS, settle, take_repository
 from minitransformer.config import ModelConfig
-from minitransformer.errors import ConfigError, did_you_mean
-from minitransformer.models.base import Architecture, PretrainedModel, read_config
+from minitransformer.errors import ArgumentError, ConfigError, did_you_mean, warn_caller
+from minitransformer.hub import Repository, as_repository
+from minitransformer.models.base import Architecture, PretrainedModel, as_dtype, read_config
 
 ARCHITECTURES = {  # model_type in config.json -> module under minitransformer.models, or name in a module
     "albert": "albert",
@@ -46,23 +49,54 @@ def architecture(model_type: str | None) -> Architecture:
 class AutoConfig:
     """Reads any checkpoint's config.json."""
 
+    def __init__(self) -> None:
+        raise TypeError("use AutoConfig.from_pretrained(...) or .from_dict(...)")
+
     @staticmethod
-    def from_pretrained(
-        id_or_folder: str | Path, *, revision: str | None = None, token: str | None = None
-    ) -> ModelConfig:
-        """The config of a folder or a model id on the Hub.
+    def from_pretrained(id_or_folder: str | Path | Repository, **options: Any) -> ModelConfig:
+        """The config of a folder or a model id on the Hub; options as in ``ModelConfig.from_pretrained``.
 
         Raises:
             ConfigError: an unknown model_type, or a variant that is not supported.
         """
-        return AutoConfig.from_dict(read_config(id_or_folder, revision=revision, token=token), str(id_or_folder))
+        repository = take_repository(id_or_folder, options)
+        raw = dict(read_config(repository))
+        model_type = options.pop("model_type", None) or model_type_of(raw, str(repository))
+        kind = architecture(model_type).config
+        return kind.from_pretrained_dict({**raw, "model_type": model_type}, options)
 
     @staticmethod
-    def from_dict(raw: dict[str, Any], where: str = "this config") -> ModelConfig:
+    def from_dict(raw: Mapping[str, Any], where: str = "this config") -> ModelConfig:
         """The config that the contents of a config.json describe."""
-        if "model_type" not in raw:
-            raise ConfigError(f"config.json of {where} has no model_type. Known: {', '.join(sorted(ARCHITECTURES))}.")
-        return architecture(raw["model_type"]).config.from_hf(raw)
+        return architecture(model_type_of(raw, where)).config.from_hf({"model_type": model_type_of(raw, where), **raw})
+
+    @staticmethod
+    def for_model(model_type: str, **fields: Any) -> ModelConfig:
+        """A new config of this architecture."""
+        return architecture(model_type).config(**fields)
+
+
+def model_type_of(raw: Mapping[str, Any], where: str) -> str:
+    """The model_type of a config.json; without one, that which the folder's name says.
+
+    Raises:
+        ConfigError: neither says it.
+
+    Warns:
+        UserWarning: it was guessed.
+    """
+    if raw.get("model_type") is not None:
+        return str(raw["model_type"])
+    name = Path(where).name.lower()
+    guess = next((known for known in sorted(ARCHITECTURES, key=len, reverse=True) if known in name), None)
+    if guess is None:
+        raise ConfigError(
+            f"config.json of {where} has no model_type, and its name says none. Write it there, or load it by the "
+            "class, which knows: BertForMaskedLM.from_pretrained(...) from minitransformer.models.bert. "
+            f"Known: {', '.join(sorted(ARCHITECTURES))}."
+        )
+    warn_caller(f"config.json of {where} has no model_type; by its name it is {guess!r}")
+    return guess
 
 
 class AutoModel:
@@ -74,22 +108,29 @@ class AutoModel:
         raise TypeError(f"use {type(self).__name__}.from_pretrained(...) or .from_config(...)")
 
     @classmethod
-    def from_pretrained(
-        cls, id_or_folder: str | Path, *, revision: str | None = None, token: str | None = None, **options: Any
-    ) -> PretrainedModel:
+    def from_pretrained(cls, id_or_folder: str | Path | Repository | None, **options: Any) -> PretrainedModel:
         """Load a checkpoint; arguments as in ``PretrainedModel.from_pretrained``.
 
         Raises:
             ConfigError: the architecture is unknown or does not offer this head.
         """
-        config = options.pop("config", None) or AutoConfig.from_pretrained(id_or_folder, revision=revision, token=token)
-        model_class = cls.class_for(config)
-        return model_class.from_pretrained(id_or_folder, config=config, revision=revision, token=token, **options)
+        config = options.pop("config", None)
+        repository = None if id_or_folder is None else take_repository(id_or_folder, options)
+        if not isinstance(config, ModelConfig):
+            place = repository if config is None else as_repository(config)
+            if place is None:
+                raise ArgumentError("from_pretrained(None) loads no file: pass config= and state_dict=")
+            config = AutoConfig.from_pretrained(place)
+        return cls.class_for(config).from_pretrained(repository, config=config, **options)
 
     @classmethod
-    def from_config(cls, config: ModelConfig) -> PretrainedModel:
-        """A new model with random weights."""
-        return cls.class_for(config).from_config(config)
+    def from_config(cls, config: ModelConfig, **options: Any) -> PretrainedModel:
+        """A new model with random weights; ``dtype`` (or ``torch_dtype``) of the weights as in ``from_pretrained``."""
+        dtype = options.pop("torch_dtype", None) or options.pop("dtype", None)
+        options.pop("dtype", None)
+        settle(options, READING_MODELS, ["dtype", "torch_dtype"], f"{cls.__name__}.from_config")
+        model = cls.class_for(config).from_config(config)
+        return model if dtype is None else model.to(as_dtype(dtype, config))
 
     @classmethod
     def class_for(cls, config: ModelConfig) -> type[PretrainedModel]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
+import re
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,11 +16,17 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from minitransformer.config import ModelConfig
-from minitransformer.errors import ConfigError
+from minitransformer.arguments import HUB, READING_MODELS, WRITING, as_bytes, settle, take_repository
+from minitransformer.config import ModelConfig, config_names
+from minitransformer.errors import ArgumentError, CheckpointError, ConfigError, warn_caller
+from minitransformer.files import together, write_whole
 from minitransformer.generation import GenerationConfig, generate
-from minitransformer.hub import read_json, resolve_file
+from minitransformer.hub import Repository, as_repository, read_json
 from minitransformer.layers import token_positions, trace
+from minitransformer.models.boundary import can_be_read, check_inputs
+from minitransformer.models.drawing import draw_weights, drawn_when_built
+from minitransformer.models.resizing import resize
+from minitransformer.options import shown
 from minitransformer.weights import (
     BACKBONE,
     WeightMap,
@@ -28,12 +36,18 @@ from minitransformer.weights import (
     save_checkpoint,
     without_memory,
 )
+from minitransformer.weights.misfits import MisfitError
+from minitransformer.weights.sources import Renaming, Source, Tensors
 
 MakeBlock = Callable[..., nn.Module]
 DTypeArgument = torch.dtype | str | None
 
 NEW_HEAD = "the head is drawn anew"
 MASKS = ("attention_mask", "decoder_attention_mask")
+LANGUAGE_MODELS = ("ForMaskedLM", "ForCausalLM", "ForSeq2SeqLM", "ForPreTraining")
+"""Tasks whose heads were trained with the backbone, so that a file without one is the wrong file."""
+
+_watched: ContextVar[bool] = ContextVar("inside of a model whose intermediates are read", default=False)
 
 
 @dataclass(frozen=True)
@@ -74,9 +88,11 @@ class PretrainedModel(nn.Module):
         super().__init__()
         self.config = config
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
         cls._arguments = tuple(inspect.signature(cls.forward).parameters)[1:]
+        if "__init__" in vars(cls):  # Class(config) is a new model, its weights drawn as for pretraining
+            cls.__init__ = drawn_when_built(cls.__init__)  # type: ignore[method-assign]
 
     def __call__(
         self,
@@ -86,21 +102,26 @@ class PretrainedModel(nn.Module):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Look at the inputs (see ``prepare``), and run ``forward``.
+        """Look at the inputs, and run ``forward``; with two flags, also fill the output's fields of intermediates.
 
         Args:
             *args: as ``forward`` takes them.
-            output_hidden_states: fill the output's fields of hidden states, from the taps.
-            output_attentions: fill the output's fields of attention patterns, from the taps.
+            output_hidden_states: whether to give the hidden states, from the taps; by default what the config says.
+            output_attentions: the same for the attention maps.
             return_dict: False for a tuple in place of an object with names.
             **kwargs: as ``forward`` takes them; others are ignored, if they are None.
+
+        Raises:
+            InputError: shapes of ids and masks that do not belong together.
+            ValueError: an id, a token type or a position lies outside of its table.
         """
         kwargs = {name: x for name, x in kwargs.items() if x is not None or name in self._arguments}
         if can_be_read((*args, *kwargs.values())):
+            args = check_inputs(self, args, kwargs)
             inputs = self.prepare({**dict(zip(self._arguments, args, strict=False)), **kwargs})
             args = (*(inputs.pop(name) for name in self._arguments[: len(args)]), *args[len(self._arguments) :])
             kwargs = inputs
-        output = self._run(args, kwargs, bool(output_hidden_states), bool(output_attentions))
+        output = self._run(args, kwargs, output_hidden_states, output_attentions)
         return output.to_tuple() if return_dict is False else output
 
     def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -131,9 +152,10 @@ class PretrainedModel(nn.Module):
         """Where tokens stand that follow those in the cache: counted from the left, padding included."""
         return token_positions(ids.shape[1], offset=0 if cache is None else cache.length, device=ids.device)
 
-    def _run(self, args: Any, kwargs: Any, output_hidden_states: bool, output_attentions: bool) -> Any:
-        """``forward``; with the two flags, the output's fields of intermediates are filled from the taps."""
+    def _run(self, args: Any, kwargs: Any, output_hidden_states: bool | None, output_attentions: bool | None) -> Any:
+        """``forward``; the output's fields of intermediates that are asked for are filled from the taps."""
         asked = {"hidden_states": output_hidden_states, "attentions": output_attentions}
+        asked = {kind: self._says(f"output_{kind}") if on is None else on for kind, on in asked.items()}
         wanted = {
             field: patterns
             for field, patterns in self.INTERMEDIATES.items()
@@ -141,96 +163,253 @@ class PretrainedModel(nn.Module):
         }
         if not wanted:
             return super().__call__(*args, **kwargs)
-        with trace(self, *(pattern for patterns in wanted.values() for pattern in patterns)) as t:
-            output = super().__call__(*args, **kwargs)
+        outermost = _watched.set(True)
+        try:
+            with trace(self, *(pattern for patterns in wanted.values() for pattern in patterns)) as t:
+                output = super().__call__(*args, **kwargs)
+        finally:
+            _watched.reset(outermost)
         for field, patterns in wanted.items():
             tensors = tuple(tensor for pattern in patterns for tensor in t.matching(pattern))
             setattr(output, field, tensors or None)
         return output
 
-    @classmethod
-    def from_config(cls, config: ModelConfig) -> Self:
-        """A new model with random weights, drawn as for pretraining (normal, ``config.initializer_range``)."""
-        model = cls(config)
-        model.initialise()
-        return model
+    def _says(self, name: str) -> bool:
+        """Whether the config asks for intermediates; a model inside of another is not asked."""
+        return bool(getattr(self.config, name)) and not _watched.get()
 
     @classmethod
+    def config_for(cls, config: ModelConfig, source: Source) -> ModelConfig:
+        """The config, with what only the shapes in a file can say; an architecture may override it."""
+        return config
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> Self:
+        """A new model with random weights, drawn as for pretraining (normal, ``config.initializer_range``).
+
+        So is ``Class(config)``.
+        """
+        return cls(config)
+
+    @classmethod
+    @torch.inference_mode(False)  # weights that were made in inference mode could never be trained
     def from_pretrained(
         cls,
-        id_or_folder: str | Path,
+        id_or_folder: str | Path | Repository | None,
         *,
-        config: ModelConfig | None = None,
+        config: ModelConfig | str | Path | None = None,
         dtype: DTypeArgument = torch.float32,
-        device: torch.device | str = "cpu",
-        revision: str | None = None,
-        token: str | None = None,
-        allow_missing_head: bool = False,
+        device: torch.device | str | int = "cpu",
+        allow_missing_head: bool | None = None,
         new_head: bool = False,
+        allow_unused: str | Iterable[str] = (),
+        strip_prefix: str = "",
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        **options: Any,
     ) -> Self:
         """Load a checkpoint in the Hub's format, in evaluation mode.
 
         Args:
             id_or_folder: a folder (never touches the network) or a model id on the Hub.
-            config: instead of the checkpoint's config.json.
-            dtype: of the weights in memory; "auto" takes what config.json names.
-            device: where the weights go.
-            revision: branch, tag or commit on the Hub.
-            token: access token for the Hub; by default the one that huggingface_hub finds.
-            allow_missing_head: give a head that the checkpoint lacks random weights, for fine-tuning.
-            new_head: give the head random weights even if the checkpoint has one, for other labels (``config`` then
-                says which); the backbone, its pooler included, comes from the checkpoint all the same.
+            config: instead of the checkpoint's config.json; a config, or where to read one.
+            dtype: of the weights in memory; "auto" takes what config.json names. Also ``torch_dtype``.
+            device: where the weights go. Also ``device_map``.
+            allow_missing_head: what if the checkpoint lacks the head: True gives it random weights, False is an error.
+                By default a task's head (its labels, an answer's place) is drawn with a warning, since it is meant to
+                be trained; that of a language model is an error.
+            new_head: give the head random weights even if the checkpoint has one, for other labels (``num_labels``
+                then says how many); the backbone, its pooler included, comes from the checkpoint all the same.
+            allow_unused: shell patterns of names in the file that the model need not have a use for.
+            strip_prefix: what to take off the names in the file ("module.").
+            ignore_mismatched_sizes: start weights anew that have another shape in the file, with a warning.
+            output_loading_info: give a pair of the model and a dictionary that says what was missing or not used.
+            **options: fields of the config that shall have another value (``num_labels=3``); where the files are:
+                ``revision``, ``token``, ``subfolder``, ``cache_dir``, ``local_files_only``, ``force_download``,
+                ``use_safetensors``, ``variant``; ``state_dict`` (tensors to load instead of files), ``key_mapping``
+                (regular expression -> replacement, for names in the file), ``generation_config``; arguments of the
+                class itself (``add_pooling_layer``). docs/loading.md lists them all, and those without a use here.
 
         Raises:
             ConfigError: the config asks for something unsupported.
             CheckpointError: files or tensors are missing, damaged, or do not fit.
             HubError: the Hub could not be reached, or refused.
+            ArgumentError: an option is unknown, or refused.
+
+        Warns:
+            UserWarning: a head is drawn anew; or an option, a key or a class in config.json means nothing here.
         """
-        if config is None:
-            config = cls.CONFIG.from_hf(read_config(id_or_folder, revision=revision, token=token))
-        source = open_checkpoint(id_or_folder, revision=revision, token=token)
-        with without_memory():  # no memory and no random numbers for weights that the file will bring
-            model = cls(config)
-        fine_tuning = allow_missing_head or new_head
-        allowed = [*cls.OPTIONAL, *(model.head_parameters() if fine_tuning else model.optional_parameters())]
+        repository = None if id_or_folder is None else take_repository(id_or_folder, options)
+        tensors = options.pop("state_dict", None)
+        if repository is None and (config is None or tensors is None):
+            raise ArgumentError("from_pretrained(None) loads no file: pass config= and state_dict=")
+        if not isinstance(config, ModelConfig):
+            place = as_repository(config) if config is not None else repository
+            assert place is not None
+            config = cls.CONFIG.from_hf(read_config(place))
+        dtype = options.pop("torch_dtype", None) or dtype
+        if (device_map := options.pop("device_map", None)) is not None:
+            device = one_device(device_map)
+        generation_config = options.pop("generation_config", None)
+        init = {name: options.pop(name) for name in init_arguments(cls) if name in options}
+        files = {name: options.pop(name, None) for name in ("use_safetensors", "variant")}
+        names = Renaming(strip_prefix, options.pop("key_mapping", None) or {})
         dtype = as_dtype(dtype, config)
-        report = load_weights(
-            model,
-            source,
-            cls.WEIGHTS,
-            dtype=dtype,
-            device=device,
-            allow_missing=allowed,
-            leave_out=dict.fromkeys(model.own_head_parameters(), NEW_HEAD) if new_head else None,
-            keep_float32=cls.FLOAT32 if dtype == torch.float16 else (),
-        )
-        if not fine_tuning:
+        config = config.override(options)
+        settle(options, READING_MODELS, [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)], f"{cls.__name__}.from_pretrained")
+
+        assert repository is not None or tensors is not None  # checked above
+        source: Source = Tensors(tensors) if repository is None or tensors else open_checkpoint(repository, **files)
+        source = names.applied_to(source)
+        config = cls.config_for(config, source)
+        with without_memory():  # no memory and no random numbers for weights that the file will bring
+            model = cls(config, **init)
+        starts_anew = new_head or allow_missing_head or (allow_missing_head is None and model.head_is_for_a_task())
+        allowed = [*cls.OPTIONAL, *(model.head_parameters() if starts_anew else model.optional_parameters())]
+        try:
+            report = load_weights(
+                model,
+                source,
+                cls.WEIGHTS,
+                dtype=dtype,
+                device=torch.device(device),
+                allow_missing=allowed,
+                leave_out=dict.fromkeys(model.own_head_parameters(), NEW_HEAD) if new_head else None,
+                keep_float32=cls.FLOAT32 if dtype == torch.float16 else (),
+                allow_unused=[allow_unused] if isinstance(allow_unused, str) else allow_unused,
+                allow_misshaped=ignore_mismatched_sizes,
+            )
+        except MisfitError as error:
+            if strange := strange_classes(cls, config):
+                raise CheckpointError(
+                    f"config.json of {source.where} is for {strange}, which is no class of this library, and the "
+                    f"weights are not those of {cls.__name__} ({error.count}): it can be read by the code that wrote it"
+                ) from error
+            raise
+        if strange := strange_classes(cls, config):
+            warn_caller(
+                f"config.json of {source.where} is for {strange}, which is no class of this library; its weights fit "
+                f"{cls.__name__}, which may compute something else with them"
+            )
+        has_head = bool(model.own_head_parameters())
+        if not (starts_anew and (has_head or allow_missing_head or new_head)):
             model.drop_parts(report.missing)
         model.initialise(only=set(report.missing))
+        drawn = [name for name in report.missing if name not in model.expected_to_be_missing()]
+        if drawn and ((has_head and allow_missing_head is None and not new_head) or report.misshaped):
+            warn_caller(
+                f"{len(drawn)} weights of {cls.__name__} are not in {source.where}, or not in this shape, and start "
+                f"from random numbers: {', '.join(drawn)}. Train them before you trust an answer "
+                "(allow_missing_head=True says that you know, False makes it an error)"
+            )
         for buffer_owner in model.modules():  # fixed tables that are not in the file
             for name, buffer in buffer_owner._buffers.items():
                 if buffer is not None:
                     floating = buffer.is_floating_point()
                     buffer_owner._buffers[name] = buffer.to(device, dtype if floating else None)
-        model.load_generation_config(id_or_folder, revision=revision, token=token)
-        return model.eval()
+        model.load_generation_config(repository, generation_config)
+        model.eval()
+        return (model, report.as_dictionary()) if output_loading_info else model  # type: ignore[return-value]
 
-    def save_pretrained(self, folder: str | Path, *, max_shard_size: int | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        max_shard_size: int | str | None = None,
+        variant: str | None = None,
+        state_dict: Mapping[str, Tensor] | None = None,
+        is_main_process: bool = True,
+        save_function: Any = None,
+        **options: Any,
+    ) -> None:
         """Write config.json and the weights, in a form that transformers opens too.
 
         Args:
             folder: made if it does not exist.
-            max_shard_size: bytes; more weights than this are split into several files.
+            max_shard_size: bytes, or a size such as "2GB"; more weights than this are split into several files.
+            variant: such as "fp16", for files with that in their names.
+            state_dict: tensors under our names to be written instead of the model's own (of a model that is
+                distributed over several processes).
+            is_main_process: whether to write at all.
+            save_function: not used; weights are written by safetensors, as transformers does.
+            **options: docs/loading.md lists those that transformers has and that have no use here.
+
+        Raises:
+            ArgumentError: an option is unknown, or refused.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(export_weights(self, self.WEIGHTS), folder, max_shard_size=max_shard_size)
+        settle(options, WRITING, SAVE_ARGUMENTS, f"{type(self).__name__}.save_pretrained")
+        if not is_main_process:
+            return
+        folder, size = Path(folder), as_bytes(max_shard_size)
+        tensors = export_weights(self, self.WEIGHTS, state_dict)
         dtype = str(self.dtype).removeprefix("torch.")
         config = self.config.replace(architectures=(type(self).__name__,), torch_dtype=dtype)
-        write_json(folder / "config.json", config.to_hf())
+        with together(folder):
+            save_checkpoint(tensors, folder, max_shard_size=size, variant=variant)
+            write_json(folder / "config.json", config.to_hf())
 
-    def load_generation_config(self, id_or_folder: str | Path, *, revision: str | None, token: str | None) -> None:
+    def load_generation_config(self, repository: Repository | None, given: Any = None) -> None:
         """Nothing to load: only ``GenerativeModel`` generates."""
+
+    def hf_state_dict(self) -> dict[str, Tensor]:
+        """The model's tensors under the names that transformers gives them."""
+        return export_weights(self, self.WEIGHTS)
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Module:
+        """Give the model a vocabulary of another size, the source's where there are two.
+
+        Tables, heads that share them, heads of their own and biases change together, and so does the config. Known
+        words keep their numbers. Make the optimizer afterwards: the parameters are new.
+
+        Args:
+            new_num_tokens: how many words; as many as now if None.
+            pad_to_multiple_of: round up to a multiple of this.
+            mean_resizing: new rows are the mean of the old ones; else they are drawn as in a new model.
+
+        Returns:
+            The table of words.
+
+        Raises:
+            ArgumentError: the size is no positive whole number, or has no room for the padding token.
+        """
+        size = self.config.vocab_size if new_num_tokens is None else new_num_tokens
+        return self._resize(self.config.resized, size, pad_to_multiple_of, mean_resizing)
+
+    def resize_decoder_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Module:
+        """As ``resize_token_embeddings``, for the target's vocabulary where it has its own (Marian, FSMT).
+
+        Raises:
+            ConfigError: there is one vocabulary.
+        """
+        now = getattr(self.config, "target_vocab_size", self.config.vocab_size)
+        size = now if new_num_tokens is None else new_num_tokens
+        return self._resize(self.config.resized_target, size, pad_to_multiple_of, mean_resizing)
+
+    def _resize(self, resized: Callable[[int], ModelConfig], size: Any, multiple: Any, mean: bool) -> nn.Module:
+        for name, number in (("new_num_tokens", size), ("pad_to_multiple_of", 1 if multiple is None else multiple)):
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise ArgumentError(f"{name} must be a whole number of at least 1, not {number!r}")
+        size = -(-size // (multiple or 1)) * (multiple or 1)
+        pad = self.config.pad_token_id
+        if pad is not None and pad >= size:
+            raise ArgumentError(f"new_num_tokens={size} leaves no room for the padding token, whose id is {pad}")
+        before = {id(parameter) for parameter in self.parameters()}
+        resize(self, resized(size), mean=mean)
+        tables = [module for module in self.modules() if isinstance(module, nn.Embedding)]
+        return next((table for table in tables if id(table.weight) not in before), tables[0])
+
+    def head_is_for_a_task(self) -> bool:
+        """Whether the head scores labels or places, which is for training; not the words of a language model."""
+        return bool(self.own_head_parameters()) and self.HEAD not in LANGUAGE_MODELS
+
+    def expected_to_be_missing(self) -> set[str]:
+        """Parameters of ``OPTIONAL`` that old files lack."""
+        names = [name for name, _ in self.named_parameters(remove_duplicate=False)]
+        return {name for name in names if any(fnmatchcase(name, pattern) for pattern in self.OPTIONAL)}
 
     def head_parameters(self) -> list[str]:
         """Names of the parameters that a task adds: the head's, and those of the backbone's optional parts."""
@@ -257,28 +436,15 @@ class PretrainedModel(nn.Module):
             if any(name.startswith(f"{part}.") for name in missing):
                 setattr(self, part, None)
 
-    @torch.no_grad()
     def initialise(self, only: set[str] | None = None) -> None:
         """Draw weights anew: normal for tables and projections, zero for biases, one for norms.
+
+        A module of your own that has a ``reset_parameters`` is asked to draw its parameters; see ``draw_weights``.
 
         Args:
             only: names of the parameters to draw, which may still be without memory; all if None.
         """
-        for module_name, module in self.named_modules():
-            for name, parameter in list(module._parameters.items()):
-                full_name = f"{module_name}.{name}".lstrip(".")
-                if parameter is None or (only is not None and full_name not in only):
-                    continue
-                if parameter.is_meta:
-                    empty = torch.empty_like(parameter, device=self.device, dtype=self.dtype)
-                    parameter = nn.Parameter(empty, requires_grad=parameter.requires_grad)
-                    module._parameters[name] = parameter
-                if isinstance(module, nn.Linear | nn.Embedding) and name == "weight":
-                    parameter.normal_(std=self.initial_std(full_name))
-                else:
-                    parameter.fill_(1.0 if name == "weight" else 0.0)
-                if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-                    parameter[module.padding_idx].zero_()
+        draw_weights(self, self.initial_std, only)
 
     def initial_std(self, name: str) -> float:
         """Spread of the random weights that a new model has in the parameter ``name``."""
@@ -300,7 +466,7 @@ class PretrainedModel(nn.Module):
 
     def forward_parameters(self) -> set[str]:
         """Names of the arguments that ``forward`` takes."""
-        return set(self._arguments)
+        return set(inspect.signature(self.forward).parameters)
 
 
 class GenerativeModel(PretrainedModel):
@@ -317,16 +483,21 @@ class GenerativeModel(PretrainedModel):
         """Continue the prompts ``input_ids``; options and result as in ``minitransformer.generation.generate``."""
         return generate(self, input_ids, **options)
 
-    def load_generation_config(self, id_or_folder: str | Path, *, revision: str | None, token: str | None) -> None:
-        """Read generation_config.json, if there is one."""
-        path = resolve_file(id_or_folder, "generation_config.json", revision=revision, token=token, required=False)
-        if path is not None:
+    def load_generation_config(self, repository: Repository | None, given: Any = None) -> None:
+        """Take the ``given`` one, or read generation_config.json, if there is one."""
+        path = None if repository is None else repository.find("generation_config.json")
+        if given is not None:
+            self.generation_config = given
+        elif path is not None:
             self.generation_config = GenerationConfig.from_hf(read_json(path))
 
-    def save_pretrained(self, folder: str | Path, *, max_shard_size: int | None = None) -> None:
-        """Write config.json, generation_config.json and the weights, in a form that transformers opens too."""
-        super().save_pretrained(folder, max_shard_size=max_shard_size)
-        write_json(Path(folder) / "generation_config.json", self.generation_config.to_hf())
+    def save_pretrained(self, folder: str | Path, **options: Any) -> None:
+        """Write config.json, generation_config.json and the weights; options as in ``PretrainedModel``."""
+        if not options.get("is_main_process", True):
+            return super().save_pretrained(folder, **options)
+        with together(folder):
+            super().save_pretrained(folder, **options)
+            write_json(Path(folder) / "generation_config.json", self.generation_config.to_hf())
 
 
 def single_stack(name: str) -> dict[str, tuple[str, ...]]:
@@ -347,29 +518,25 @@ def encoder_decoder(encoder: str = "encoder", decoder: str = "decoder") -> dict[
     return taps | {"cross_attentions": (f"{decoder}.blocks.*.cross_attn.pattern",)}
 
 
-def can_be_read(inputs: Iterable[Any]) -> bool:
-    """Whether these are plain tensors, whose numbers Python may look at and branch on.
-
-    They are not while a model is traced, compiled, exported, transformed by ``torch.func`` or captured as a CUDA graph.
-    """
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return False
-    tensors = [x for x in inputs if isinstance(x, Tensor)]
-    if any(x.is_cuda for x in tensors) and torch.cuda.is_current_stream_capturing():
-        return False
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return all(type(x) in (Tensor, nn.Parameter) and not x.is_meta and not wrapped(x) for x in tensors)
-
-
-def read_config(id_or_folder: str | Path, *, revision: str | None = None, token: str | None = None) -> dict[str, Any]:
+def read_config(source: str | Path | Repository) -> dict[str, Any]:
     """The contents of a checkpoint's config.json.
 
     Raises:
         MissingFileError: there is none.
     """
-    path = resolve_file(id_or_folder, "config.json", revision=revision, token=token)
-    assert path is not None  # a required file
-    return read_json(path)
+    return read_json(as_repository(source).file("config.json"))
+
+
+DTYPES = {
+    "float64": torch.float64,
+    "double": torch.float64,
+    "float32": torch.float32,
+    "float": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "half": torch.float16,
+}
+"""What a model can compute in, by name."""
 
 
 def as_dtype(dtype: DTypeArgument, config: ModelConfig) -> torch.dtype:
@@ -378,17 +545,64 @@ def as_dtype(dtype: DTypeArgument, config: ModelConfig) -> torch.dtype:
     Raises:
         ConfigError: no floating-point type has that name.
     """
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    name = (config.torch_dtype if dtype == "auto" else dtype) or "float32"
-    found = getattr(torch, name.removeprefix("torch."), None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ConfigError(f"dtype {name!r} is not a floating-point type such as float32, bfloat16 or float16")
+    name = (config.torch_dtype if isinstance(dtype, str) and dtype == "auto" else dtype) or "float32"
+    found = DTYPES.get(name.removeprefix("torch.")) if isinstance(name, str) else name
+    if not isinstance(found, torch.dtype) or found not in DTYPES.values():
+        raise ConfigError(f"dtype {shown(name)} is not a floating-point type such as float32, bfloat16 or float16")
     return found
+
+
+def one_device(device_map: Any) -> torch.device | str | int:
+    """The device that a ``device_map`` names: "auto" is an accelerator, if there is one.
+
+    Raises:
+        ArgumentError: it names several, or none.
+    """
+    if isinstance(device_map, Mapping):
+        several = list(dict.fromkeys(device_map.values()))
+        if len(several) != 1:
+            raise ArgumentError(
+                f"device_map={device_map!r} names {len(several)} devices, but a model is on one: device="
+            )
+        (device_map,) = several
+    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
+        return torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    if not isinstance(device_map, str | int | torch.device) or isinstance(device_map, bool) or device_map == "disk":
+        raise ArgumentError(f"device_map={device_map!r} is no device: pass device_map='auto', or device='cpu'")
+    return device_map
+
+
+MODEL_ARGUMENTS = (
+    "config dtype torch_dtype device device_map allow_missing_head new_head allow_unused strip_prefix "
+    "ignore_mismatched_sizes output_loading_info use_safetensors variant state_dict key_mapping generation_config"
+).split()
+"""Keyword arguments of ``from_pretrained`` that have a meaning here, beside fields of the config and ``HUB``."""
+SAVE_ARGUMENTS = ("max_shard_size", "variant", "state_dict", "is_main_process", "save_function")
+
+
+def known_names(kind: type[ModelConfig]) -> list[str]:
+    """What else ``from_pretrained`` takes by name."""
+    return [*HUB, "num_labels", "id2label", "label2id", *config_names(kind)]
+
+
+def init_arguments(cls: type[PretrainedModel]) -> list[str]:
+    """Names of the arguments that a class takes beside the config."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return [name for name in named if name not in ("self", "config")]
+
+
+def strange_classes(cls: type[PretrainedModel], config: ModelConfig) -> str:
+    """The classes that config.json names, if this family has none of that kind, in transformers or here."""
+    stem = re.escape(type(config).__name__.removesuffix("Config"))
+    usual = re.compile(
+        rf"(TF|Flax)?(OpenAI)?{stem}(PreTrained|Encoder|LMHead|DoubleHeads|MT|WithLMHead)?(Model|For\w+)"
+    )
+    ours = {parent.__name__ for parent in cls.__mro__}
+    strange = [name for name in config.architectures if not (usual.fullmatch(name) or name in ours)]
+    return ", ".join(strange) if len(strange) == len(config.architectures) else ""
 
 
 def write_json(path: Path, contents: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(contents, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(contents, indent=2, ensure_ascii=False, sort_keys=True) + "\n")

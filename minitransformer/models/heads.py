@@ -306,22 +306,25 @@ def last_token(
     x: Float[Tensor, "batch token hidden_size"],
     input_ids: Int[Tensor, "batch token"],
     pad_token_id: int | None,
-    attention_mask: Int[Tensor, "batch token"] | None = None,
+    attention_mask: Int[Tensor, "batch *axes token"] | None = None,
 ) -> Float[Tensor, "batch hidden_size"]:
     """The vector of each text's last token that is not padding, on whichever side the padding lies.
 
     Padding is what has the id of padding; where the config knows none, what the mask hides.
     """
-    if pad_token_id is None and attention_mask is None:
+    mask = attention_mask if attention_mask is None or attention_mask.dim() == 2 else None
+    if pad_token_id is None and mask is None:
         return x[:, -1]
-    is_token = input_ids != pad_token_id if pad_token_id is not None else attention_mask != 0
+    is_token = input_ids != pad_token_id if pad_token_id is not None else mask != 0
     last = (torch.arange(input_ids.shape[1], device=input_ids.device) * is_token).argmax(dim=-1)
     return x.take_along_dim(last[:, None, None], dim=1)[:, 0]
 
 
 def need_ends(inputs: dict[str, Any], pad_token_id: int | None) -> None:
     """Raise a ValueError for several texts with neither a padding id nor a mask that tells where each one ends."""
-    if pad_token_id is None and inputs.get("attention_mask") is None and len(inputs["input_ids"]) > 1:
+    mask = inputs.get("attention_mask")
+    tells = pad_token_id is not None or (mask is not None and mask.dim() == 2)
+    if not tells and len(inputs["input_ids"]) > 1:
         raise ValueError(
             "a batch needs an attention_mask, or a padding id, to find each text's end: set pad_token_id in the config"
         )

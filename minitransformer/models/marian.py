@@ -22,8 +22,9 @@ from typing import Any, ClassVar
 
 from jaxtyping import Int
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from minitransformer.config import key
+from minitransformer.config import ModelConfig, key
 from minitransformer.layers import (
     DecoderCache,
     Embeddings,
@@ -43,6 +44,7 @@ from minitransformer.models.heads import Logits
 from minitransformer.models.outputs import Seq2SeqOutput
 from minitransformer.models.seq2seq import need_source
 from minitransformer.weights import Ignore, Tied, WeightMap, embedding
+from minitransformer.weights.sources import Source
 
 Ids = Int[Tensor, "batch token"]
 
@@ -55,6 +57,8 @@ class MarianConfig(FairseqConfig):
 
     vocab_size: int = 58101
     decoder_vocab_size: int | None = None
+    decoder_rows: int | None = field(default=None, metadata={"key": None})
+    """Rows of the decoder's table, where a file has others than its vocabulary's (see ``config_for``)."""
     shared_vocabulary: bool = key("share_encoder_decoder_embeddings", True)
     pad_token_id: int | None = 58100
     bos_token_id: int | None = None
@@ -66,6 +70,17 @@ class MarianConfig(FairseqConfig):
     def target_vocab_size(self) -> int:
         """Size of the target's vocabulary."""
         return self.vocab_size if self.shared_vocabulary else self.decoder_vocab_size or self.vocab_size
+
+    def resized(self, vocab_size: int) -> Self:
+        """A copy for a vocabulary of another size; where there are two, the source's."""
+        target = None if self.shared_vocabulary else self.target_vocab_size
+        return self.replace(vocab_size=vocab_size, decoder_vocab_size=target)
+
+    def resized_target(self, vocab_size: int) -> Self:
+        """A copy whose target's vocabulary has another size."""
+        if self.shared_vocabulary:
+            return super().resized_target(vocab_size)
+        return self.replace(decoder_vocab_size=vocab_size, decoder_rows=None)
 
 
 WEIGHTS = WeightMap(
@@ -93,6 +108,16 @@ class MarianPretrained(PretrainedModel):
     WEIGHTS = WEIGHTS
     INTERMEDIATES = encoder_decoder()
     config: MarianConfig
+
+    @classmethod
+    def config_for(cls, config: ModelConfig, source: Source) -> ModelConfig:
+        """Untied models of transformers have a decoder's table as long as the source's vocabulary, until resized."""
+        if not isinstance(config, MarianConfig) or config.shared_vocabulary or config.tie_word_embeddings:
+            return config
+        tables = {name.removeprefix("model."): name for name in source.names()}
+        table = tables.get("decoder.embed_tokens.weight")
+        rows = config.target_vocab_size if table is None else source.shape(table)[0]
+        return config.replace(decoder_rows=rows) if rows == config.vocab_size != config.target_vocab_size else config
 
 
 def marian_encoder_block(
@@ -147,7 +172,9 @@ class MarianModel(seq2seq.EncoderDecoder, MarianPretrained):
         self.shared = make_words(config.vocab_size) if config.shared_vocabulary else None
         self.encoder_embeddings = make_embeddings(self.shared or make_words(config.vocab_size))
         self.encoder = Stack(encoder_block(config) for _ in range(config.num_layers))
-        self.decoder_embeddings = make_embeddings(self.shared or make_words(config.target_vocab_size))
+        self.decoder_embeddings = make_embeddings(
+            self.shared or make_words(config.decoder_rows or config.target_vocab_size)
+        )
         self.decoder = Stack(decoder_block(config) for _ in range(config.decoder_layers))
 
     def encode(self, input_ids: Ids, attention_mask: Ids | None = None) -> Tensor:

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minitransformer.layers import DecoderCache, Embeddings
-from minitransformer.models.base import GenerativeModel, PretrainedModel, can_be_read
+from minitransformer.models.base import GenerativeModel, PretrainedModel
+from minitransformer.models.boundary import can_be_read
 from minitransformer.models.losses import classification_loss, span_loss, token_loss
 from minitransformer.models.outputs import Seq2SeqLogitsOutput, Seq2SeqOutput, Seq2SeqQuestionAnsweringOutput
 

@@ -45,6 +45,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from minitransformer.config import key
 from minitransformer.errors import ConfigError
@@ -94,6 +95,19 @@ class TransformerConfig(FairseqConfig):
     activation: str = key("activation_function", "relu")
     scale_embedding: bool = True
     decoder_start_token_id: int | None = 2
+
+    def resized(self, vocab_size: int) -> Self:
+        """A copy for a vocabulary of another size; where there are two, the source's."""
+        target = vocab_size if self.tie_word_embeddings else self.target_vocab_size
+        return self.replace(vocab_size=vocab_size, target_vocab_size=target)
+
+    def resized_target(self, vocab_size: int) -> Self:
+        """A copy whose target's vocabulary has another size."""
+        return (
+            super().resized_target(vocab_size)
+            if self.tie_word_embeddings
+            else self.replace(target_vocab_size=vocab_size)
+        )
 
     def check(self) -> None:
         """Raise a ConfigError if the fields contradict each other."""

@@ -48,10 +48,10 @@ from minitransformer.layers import (
     View,
     activation,
     attend,
-    attention,
     token_positions,
 )
 from minitransformer.layers import linear as linear_layer
+from minitransformer.layers.kernels import attention
 from minitransformer.models.base import Architecture, GenerativeModel, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits, last_token, need_ends
 from minitransformer.models.losses import classification_loss

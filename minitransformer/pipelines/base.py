@@ -20,12 +20,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
 from minitransformer.errors import PipelineError
+from minitransformer.files import together
 from minitransformer.layers import fast_linear
+from minitransformer.options import read_value
 from minitransformer.pipelines.batching import (
     ACCELERATED,
     AUTO_PADDING,
@@ -93,8 +95,7 @@ class Pipeline(Options):
         compat: str | None = None,
         **options: Any,
     ) -> None:
-        if compat not in (None, "transformers"):
-            raise PipelineError(f"compat must be None or 'transformers', not {compat!r}")
+        read_value("compat", compat, Literal["transformers"] | None, PipelineError)
         self.task = task or self.default_task
         self.tokenizer = tokenizer
         self.compat = compat
@@ -165,26 +166,37 @@ class Pipeline(Options):
     ) -> Iterator[Any]:
         def prepare(item: Any, number: int) -> list[Chunk]:
             with naming_input(None if one else number):
-                return self._checked(self._chunks(item, steps.preprocess))
+                return self.prepare(item, steps.preprocess)
 
         sharing = self.sharing(steps)
         return stream(
             inputs,
             1 if size == "auto" and sharing.in_order else size,
             prepare=prepare,
-            run=lambda chunks: self._run(chunks, steps.forward),
-            finish=lambda outputs: self._finish(outputs, steps.postprocess),
+            run=lambda chunks: self.run(chunks, steps.forward),
+            finish=lambda outputs: self.finish(outputs, steps.postprocess),
             sharing=sharing,
             lazy=lazy,
         )
 
+    # The same steps for who schedules the work: one input -> chunks -> outputs, in any company -> answer
+
+    def prepare(self, item: Any, options: dict[str, Any]) -> list[Chunk]:
+        """`preprocess`: the chunks of one input, if the model can read them.
+
+        Raises:
+            PipelineError: it cannot: there are no tokens, or too many.
+        """
+        return self._checked(self._chunks(item, options))
+
+    def finish(self, outputs: list[Chunk], options: dict[str, Any]) -> Any:
+        """`postprocess`, of the outputs for all chunks of one input."""
+        return self.postprocess(outputs[0], **options)
+
     def _chunks(self, item: Any, options: dict[str, Any]) -> list[Chunk]:
         return [self.preprocess(item, **options)]
 
-    def _finish(self, outputs: list[Chunk], options: dict[str, Any]) -> Any:
-        return self.postprocess(outputs[0], **options)
-
-    def _run(self, chunks: list[Chunk], options: dict[str, Any]) -> list[Chunk]:
+    def run(self, chunks: list[Chunk], options: dict[str, Any]) -> list[Chunk]:
         """`forward` for a batch of chunks, and its outputs taken apart again."""
         if len(chunks) == 1:
             return [{**chunks[0], **self.forward(chunks[0], **options)}]
@@ -271,8 +283,9 @@ class Pipeline(Options):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer into a folder, from which `pipeline` and transformers can load them."""
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with together(folder):
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
     def _checked(self, chunks: list[Chunk]) -> list[Chunk]:
         """The chunks, if they have tokens, and the model positions for all of them."""
@@ -305,5 +318,6 @@ class ChunkPipeline(Pipeline):
     def _chunks(self, item: Any, options: dict[str, Any]) -> list[Chunk]:
         return list(self.preprocess(item, **options))
 
-    def _finish(self, outputs: list[Chunk], options: dict[str, Any]) -> Any:
+    def finish(self, outputs: list[Chunk], options: dict[str, Any]) -> Any:
+        """`postprocess`, of the outputs for all chunks of one input."""
         return self.postprocess(outputs, **options)

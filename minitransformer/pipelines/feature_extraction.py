@@ -11,6 +11,7 @@ from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.batching import Chunk
 from minitransformer.pipelines.options import check_tokenizer_options
 from minitransformer.pipelines.scores import to_numpy
+from minitransformer.tokenization.strategies import TruncationOption
 
 
 class FeatureExtractionPipeline(Pipeline):
@@ -32,7 +33,7 @@ class FeatureExtractionPipeline(Pipeline):
         self,
         text: str,
         *,
-        truncation: bool | str | None = None,
+        truncation: TruncationOption = None,
         tokenize_kwargs: dict[str, Any] | None = None,
     ) -> Chunk:
         """Tokenize."""

@@ -5,22 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minitransformer.errors import PipelineError
+from minitransformer.errors import PipelineError, warn_caller
+from minitransformer.options import plain, shown
 
 if TYPE_CHECKING:
     import torch
 
+    from minitransformer.hub import Repository
     from minitransformer.models.base import PretrainedModel
     from minitransformer.pipelines.base import Pipeline
+    from minitransformer.tokenization import Tokenizer
 
 
 def load_model(
-    model: str | Path,
+    model: str | Path | Repository,
     task_class: type[Pipeline],
     device: int | str | torch.device | None,
     dtype: torch.dtype | str | None,
-    revision: str | None = None,
-    token: str | None = None,
     compat: str | None = None,
 ) -> PretrainedModel:
     """Load a model with the head that the task needs, onto the device."""
@@ -34,7 +35,7 @@ def load_model(
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     auto_class = getattr(auto, task_class.auto_class)
     loaded: PretrainedModel = auto_class.from_pretrained(
-        model, dtype=dtype, device=find_device(device), revision=revision, token=token
+        model, dtype=dtype, device=find_device(device), allow_missing_head=False
     )
     return loaded
 
@@ -58,6 +59,16 @@ def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) ->
     return model
 
 
+def check_vocabularies(model: PretrainedModel, tokenizer: Tokenizer) -> None:
+    """Warn if the tokenizer has words for which the model has no vectors."""
+    size = getattr(getattr(model, "config", None), "vocab_size", None)
+    if size is not None and hasattr(tokenizer, "__len__") and len(tokenizer) > size:
+        warn_caller(
+            f"the tokenizer has {len(tokenizer)} tokens, the model only {size}: a text with one of the others cannot "
+            "be answered. model.resize_token_embeddings(len(tokenizer)) gives them vectors, which must then be trained"
+        )
+
+
 def as_torch_dtype(dtype: torch.dtype | str | None, model: PretrainedModel) -> torch.dtype | None:
     """The type to convert a loaded model to; None for none."""
     if dtype is None:
@@ -76,6 +87,9 @@ def find_device(device: int | str | torch.device) -> torch.device:
     import torch
 
     try:
+        device = plain(device)
+        if isinstance(device, bool):
+            raise TypeError("it is neither a number nor a name")
         if isinstance(device, int):
             accelerator = torch.accelerator.current_accelerator(check_available=True)
             if device >= 0 and accelerator is None:
@@ -83,7 +97,10 @@ def find_device(device: int | str | torch.device) -> torch.device:
             found = torch.device("cpu") if device < 0 or accelerator is None else torch.device(accelerator.type, device)
         else:
             found = torch.device(device)
+        if found.type == "meta":
+            raise RuntimeError("tensors there have no values")
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise PipelineError(f"device={device!r} cannot be used here: {error}. Pass device='cpu'") from error
+    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise PipelineError(f"device={shown(device)} cannot be used here: {why}. Pass device='cpu'") from error
     return found

@@ -6,10 +6,13 @@ import logging
 import warnings
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal
 
 from minitransformer.errors import PipelineError, did_you_mean
-from minitransformer.pipelines.loading import as_torch_dtype, check_head, load_model
+from minitransformer.hub import Repository
+from minitransformer.options import Option, plain, read_value, shown
+from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_vocabularies, load_model
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +48,7 @@ TASK_OF_HEAD = {  # how the name of a checkpoint's architecture ends -> what it 
     "ForConditionalGeneration": "text2text-generation",
     "ForCausalLM": "text-generation",
     "LMHeadModel": "text-generation",
+    "MTModel": "translation",
     "Model": "feature-extraction",
 }
 
@@ -73,7 +77,7 @@ def pipeline(
     batch_size: BatchSize | None = None,
     revision: str | None = None,
     token: str | None = None,
-    compat: str | None = None,
+    compat: Literal["transformers"] | None = None,
     pipeline_class: type[Pipeline] | None = None,
     **options: Any,
 ) -> Pipeline:
@@ -108,10 +112,15 @@ def pipeline(
     dtype = options.pop("torch_dtype", dtype)
     for name, value in ONLY_VALUE.items():
         given = options.pop(name, None)
-        if given is not None and given != value:
-            raise PipelineError(f"{name}={given!r} is not offered here: leave it out")
+        if given is not None and not (type(given) is type(value) and given == value):
+            raise PipelineError(f"{name}={shown(given)} is not offered here: leave it out")
+    for name, text in {"revision": revision, "token": token}.items():
+        read_value(name, text, str | None, PipelineError)
+    read_value("compat", compat, Literal["transformers"] | None, PipelineError)
+    check_loadable("model", model)
+    check_loadable("tokenizer", tokenizer)
     if task is None:
-        task = guess_task(model, revision, token)
+        task = guess_task(Repository(model, revision, token) if isinstance(model, (str, Path)) else model)
     task_class = pipeline_class or find_class(task)
     task_class.check_option_names(options)  # before anything is loaded
     if model is None:
@@ -121,14 +130,14 @@ def pipeline(
             raise PipelineError("a loaded model does not say which tokenizer belongs to it: pass tokenizer=...")
         tokenizer = model
     if isinstance(model, (str, Path)):
-        loaded = load_model(model, task_class, device, dtype, revision, token, compat)
+        loaded = load_model(Repository(model, revision, token), task_class, device, dtype, compat)
     else:
         loaded = check_head(model, task_class, task)
     if isinstance(tokenizer, (str, Path)):
         from minitransformer.tokenization import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer, revision=revision, token=token)
-    return task_class(
+        tokenizer = AutoTokenizer.from_pretrained(Repository(tokenizer, revision, token))
+    pipe = task_class(
         loaded,
         tokenizer,
         task=name_with_languages(task, loaded),
@@ -138,6 +147,18 @@ def pipeline(
         compat=compat,
         **options,
     )
+    check_vocabularies(loaded, tokenizer)
+    return pipe
+
+
+def check_loadable(name: str, given: Any) -> None:
+    """Raise a PipelineError unless a model or tokenizer is a folder, an id, or an object that was loaded."""
+    needed = {"model": ("config", "eval", "to"), "tokenizer": ("encode", "decode")}[name]
+    if isinstance(given, (str, Path, NoneType)):
+        if given is not None and not str(given).strip():
+            raise PipelineError(f"{name} is empty: pass a folder, the id of a model, or leave it out")
+    elif isinstance(given, type) or not callable(given) or not all(hasattr(given, each) for each in needed):
+        raise PipelineError(f"{name} must be a folder, the id of a model, or a loaded {name}, not {shown(given)}")
 
 
 def find_class(task: str) -> type[Pipeline]:
@@ -146,18 +167,44 @@ def find_class(task: str) -> type[Pipeline]:
     Raises:
         PipelineError: there is no such task; the message has the nearest name and all others.
     """
-    name = ALIASES.get(task, task) if isinstance(task, str) else task
-    if isinstance(name, str) and name.startswith("translation_"):
+    name = plain(read_value("task", task, str, PipelineError))
+    name = ALIASES.get(name, name)
+    if name.startswith("translation_"):
         if languages(name) is None:
             raise PipelineError(f"task {task!r} must have the form translation_XX_to_YY, such as translation_en_to_fr")
         name = "translation"
     if name not in TASKS:
         known = [*TASKS, *ALIASES, "translation_XX_to_YY"]
-        hint = did_you_mean(task, known) if isinstance(task, str) else ""
-        raise PipelineError(f"unknown task {task!r}.{hint} Known: {', '.join(sorted(known))}")
+        raise PipelineError(f"unknown task {shown(task)}.{did_you_mean(task, known)} Known: {', '.join(sorted(known))}")
     module, class_name = TASKS[name]
     found: type[Pipeline] = getattr(import_module(f"minitransformer.pipelines.{module}"), class_name)
     return found
+
+
+def pipeline_options(task: str) -> dict[str, Option]:
+    """The options of a task, by name: the table that documentation, servers and tests are made from.
+
+    ::
+
+        option = pipeline_options("fill-mask")["top_k"]
+        option.default, option.doc, option.schema()   # 5, "how many fillings to give (5).", {"type": "integer", ...}
+        option.read(0, PipelineError)                 # PipelineError: top_k must be an integer of at least 1, not 0
+
+    Left out are options that only other options are turned into, and those of ``generate`` that are refused or have no
+    effect. ``schema()`` is None for what JSON has no form for: functions, tensors, objects.
+
+    Args:
+        task: its name, as for `pipeline`.
+
+    Raises:
+        PipelineError: there is no such task.
+    """
+    from minitransformer.generation.config import NOT_OFFERED, OPTIONS, WITHOUT_EFFECT, WITHOUT_SAMPLING
+
+    table = find_class(task).declared_options()
+    without = {*NOT_OFFERED, *WITHOUT_EFFECT}
+    public = {name: table[name] for name in sorted(table) if not table[name].internal and name not in without}
+    return {name: OPTIONS[name] if WITHOUT_SAMPLING.get(name) is option else option for name, option in public.items()}
 
 
 def languages(task: str) -> tuple[str, str] | None:
@@ -166,14 +213,14 @@ def languages(task: str) -> tuple[str, str] | None:
     return (parts[1], parts[3]) if len(parts) == 4 and parts[2] == "to" and parts[1] and parts[3] else None
 
 
-def guess_task(model: Any, revision: str | None, token: str | None) -> str:
+def guess_task(model: Any) -> str:
     """What a model is for, by the name of its class, or of the architecture in its config.json."""
     if model is None:
         raise PipelineError("pass a task, a model, or both")
-    if isinstance(model, (str, Path)):
+    if isinstance(model, Repository):
         from minitransformer.models.auto import AutoConfig
 
-        names = AutoConfig.from_pretrained(model, revision=revision, token=token).architectures
+        names = AutoConfig.from_pretrained(model).architectures
     else:
         names = (type(model).__name__,)
     for name in names:

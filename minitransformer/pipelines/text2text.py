@@ -13,6 +13,7 @@ from minitransformer.pipelines.generated import without_padding
 from minitransformer.pipelines.generating import GeneratingPipeline, choose_one
 from minitransformer.pipelines.tasks import languages
 from minitransformer.tokenization.mbart import MBartTokenizer
+from minitransformer.tokenization.strategies import TruncationOption
 
 
 class Text2TextGenerationPipeline(GeneratingPipeline):
@@ -51,11 +52,10 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         known.pop("return_text", None)
         if "return_type" in known:  # transformers' enumeration: 0 tensors, 1 text
             choose_one(known, "return_type", "return_tensors")
-            known["return_tensors"] = getattr(known["return_type"], "value", known["return_type"]) == 0
-            del known["return_type"]
+            known["return_tensors"] = known.pop("return_type") == 0
         return known
 
-    def preprocess(self, text: str, *, truncation: bool | str | None = None) -> Chunk:  # type: ignore[override]
+    def preprocess(self, text: str, *, truncation: TruncationOption = None) -> Chunk:  # type: ignore[override]
         """Tokenize the text, with the model's prefix before it."""
         text = self.prefix + self.check_text(text)
         inputs = dict(self.encode(text, return_tensors="pt", truncation=truncation or False))
@@ -132,7 +132,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         return merged
 
     def preprocess(  # type: ignore[override]
-        self, text: str, *, truncation: bool | str | None = None, src_lang: str | None = None
+        self, text: str, *, truncation: TruncationOption = None, src_lang: str | None = None
     ) -> Chunk:
         """Tokenize the text, as one of the source language."""
         if src_lang is None or not isinstance(self.tokenizer, MBartTokenizer):

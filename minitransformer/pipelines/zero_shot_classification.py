@@ -41,7 +41,7 @@ class ZeroShotClassificationPipeline(ChunkPipeline):
     auto_class = "AutoModelForSequenceClassification"
     default_model = "facebook/bart-large-mnli"
     too_long_remedy = "a shorter text or hypothesis_template"
-    old_names = frozenset({"multi_class"})
+    old_names = {"multi_class": bool}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -73,7 +73,7 @@ class ZeroShotClassificationPipeline(ChunkPipeline):
         self,
         text: str,
         *,
-        candidate_labels: list[str] | None = None,
+        candidate_labels: str | list[str] | None = None,
         hypothesis_template: str = "This example is {}.",
     ) -> Iterator[Chunk]:
         """Yield a pair of text and hypothesis for each label."""

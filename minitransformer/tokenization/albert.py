@@ -17,7 +17,7 @@ from tokenizers import AddedToken, Regex, normalizers, processors
 
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.files import require_tokens
-from minitransformer.tokenization.sentencepiece import build_unigram, read_model
+from minitransformer.tokenization.sentencepiece import build_unigram, precompiled, read_model
 
 
 class AlbertTokenizer(Tokenizer):
@@ -48,7 +48,7 @@ class AlbertTokenizer(Tokenizer):
         if settings["do_lower_case"]:
             steps += [normalizers.Lowercase()]
         if model.charsmap:
-            steps += [normalizers.Precompiled(model.charsmap)]
+            steps += [precompiled(model, path)]
         backend.normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(" {2,}"), " ")])
         ids = backend.get_vocab()
         require_tokens(ids, {"cls_token": "[CLS]", "sep_token": "[SEP]"}, path)

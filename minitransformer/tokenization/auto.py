@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from minitransformer.arguments import READING_TOKENIZERS, settle, take_repository
 from minitransformer.errors import MissingFileError, TokenizerError, did_you_mean
+from minitransformer.hub import Repository
 from minitransformer.tokenization.albert import AlbertTokenizer
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.bert import BertTokenizer, DistilBertTokenizer, ElectraTokenizer
 from minitransformer.tokenization.ctrl import CTRLTokenizer
-from minitransformer.tokenization.files import Source, collect_settings, load_backend
+from minitransformer.tokenization.files import collect_settings, load_backend
 from minitransformer.tokenization.fsmt import FSMTTokenizer
 from minitransformer.tokenization.gpt import OpenAIGPTTokenizer
 from minitransformer.tokenization.gpt2 import GPT2Tokenizer
@@ -55,10 +56,7 @@ class AutoTokenizer:
     @classmethod
     def from_pretrained(
         cls,
-        id_or_folder: str | Path,
-        *,
-        revision: str | None = None,
-        token: str | None = None,
+        id_or_folder: str | Path | Repository,
         **overrides: Any,
     ) -> Tokenizer:
         """Read a tokenizer: tokenizer.json if there is one, else the family's vocabulary files.
@@ -68,20 +66,19 @@ class AutoTokenizer:
 
         Args:
             id_or_folder: a folder, or the id of a model on the Hub.
-            revision: branch, tag or commit on the Hub.
-            token: access token for the Hub.
             overrides: settings that win over tokenizer_config.json: special tokens (``pad_token="[PAD]"``),
                 ``model_max_length``, ``padding_side``, and the family's own (``do_lower_case``,
-                ``add_prefix_space``).
+                ``add_prefix_space``). Also where the files are: ``revision``, ``token``, ``subfolder``, ``cache_dir``,
+                ``local_files_only``, ``force_download``. docs/loading.md lists what else transformers takes.
 
         Raises:
             MissingFileError: the folder, or the files that the family needs, do not exist.
             TokenizerError: an unknown family or setting, or files that make no tokenizer.
             HubError: the Hub could not be reached, or refused.
         """
-        if not isinstance(id_or_folder, (str, Path)) or not str(id_or_folder):
+        if not isinstance(id_or_folder, (str, Path, Repository)) or not str(id_or_folder):
             raise TokenizerError(f"AutoTokenizer takes a folder or the id of a model, not {id_or_folder!r}")
-        source = Source(id_or_folder, revision, token)
+        source = take_repository(id_or_folder, overrides)
         config = source.read("tokenizer_config.json")
         asked = overrides.pop("tokenizer_class", None) or config.get("tokenizer_class")
         family = find_class(asked) if asked else find_family(source)
@@ -112,13 +109,13 @@ def find_class(name: Any) -> type[Tokenizer]:
     return CLASSES[plain]
 
 
-def find_family(source: Source) -> type[Tokenizer]:
+def find_family(source: Repository) -> type[Tokenizer]:
     """The family by config.json, else by the files that are there."""
     config = source.read("config.json")
     if config.get("tokenizer_class"):
         return find_class(config["tokenizer_class"])
     model_type = config.get("model_type")
-    if model_type in FAMILIES:
+    if isinstance(model_type, str) and model_type in FAMILIES:
         return FAMILIES[model_type]
     if model_type is not None:
         raise TokenizerError(
@@ -128,7 +125,7 @@ def find_family(source: Source) -> type[Tokenizer]:
     return guess_family(source)
 
 
-def guess_family(source: Source) -> type[Tokenizer]:
+def guess_family(source: Repository) -> type[Tokenizer]:
     """The family by the files that are there."""
     if source.find("tokenizer.json"):
         return Tokenizer
@@ -143,20 +140,20 @@ def guess_family(source: Source) -> type[Tokenizer]:
     if path := source.find("spiece.model"):
         return AlbertTokenizer if b"[CLS]" in path.read_bytes() else T5Tokenizer
     if source.find("merges.txt") and (path := source.find("vocab.json")):
-        text = path.read_text(encoding="utf-8")
-        marks = {"<|endoftext|>": GPT2Tokenizer, "</w>": OpenAIGPTTokenizer, "@@": CTRLTokenizer}
-        return next((family for mark, family in marks.items() if mark in text), RobertaTokenizer)
+        content = path.read_bytes()
+        marks = {b"<|endoftext|>": GPT2Tokenizer, b"</w>": OpenAIGPTTokenizer, b"@@": CTRLTokenizer}
+        return next((family for mark, family in marks.items() if mark in content), RobertaTokenizer)
     if source.find("vocab.pkl"):
         return TransfoXLTokenizer
     raise MissingFileError(
-        f"{source.id_or_folder} has no tokenizer. Accepted: tokenizer.json; vocab.txt (BERT); vocab.json and "
+        f"{source} has no tokenizer. Accepted: tokenizer.json; vocab.txt (BERT); vocab.json and "
         "merges.txt (GPT-2, RoBERTa, BART, GPT, CTRL); spiece.model (T5, ALBERT); sentencepiece.bpe.model "
         "(mBART); source.spm, target.spm and vocab.json (Marian); vocab-src.json, vocab-tgt.json and merges.txt "
         "(FSMT); vocab.pkl (Transformer-XL); beside them tokenizer_config.json or config.json, to tell the family"
     )
 
 
-def find_vocabulary(family: type[Tokenizer], source: Source) -> dict[str, Path]:
+def find_vocabulary(family: type[Tokenizer], source: Repository) -> dict[str, Path]:
     """The paths of the files that a family is built from."""
     found = {name: source.find(name) for name in (*family.vocabulary_files, *family.optional_files)}
     missing = [name for name in family.vocabulary_files if found[name] is None]
@@ -165,14 +162,16 @@ def find_vocabulary(family: type[Tokenizer], source: Source) -> dict[str, Path]:
         accepted = " or ".join(filter(None, ["tokenizer.json" if family.uses_tokenizer_json else "", needed]))
         lacking = f" (missing: {', '.join(missing)})" if len(missing) < len(family.vocabulary_files) else ""
         raise MissingFileError(
-            f"{source.id_or_folder} has no tokenizer of the kind {family.class_name}, which needs {accepted}{lacking}"
+            f"{source} has no tokenizer of the kind {family.class_name}, which needs {accepted}{lacking}"
         )
     return {name: path for name, path in found.items() if path is not None}
 
 
-def check_overrides(family: type[Tokenizer], overrides: Mapping[str, Any]) -> None:
-    """Raise a TokenizerError for a setting that the family does not have."""
+def check_overrides(family: type[Tokenizer], overrides: dict[str, Any]) -> None:
+    """Take out what has no use here, and raise a TokenizerError for a setting that the family does not have."""
     known = {*ROLES, LIST_ROLE, *family.common_settings, *family.settings}
+    habits = {name: overrides.pop(name) for name in list(overrides) if name in READING_TOKENIZERS and name not in known}
+    settle(habits, READING_TOKENIZERS, (), "AutoTokenizer.from_pretrained")
     for name in overrides:
         if name not in known:
             raise TokenizerError(

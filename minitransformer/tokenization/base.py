@@ -17,15 +17,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tokenizers
 from tokenizers import AddedToken, models, pre_tokenizers
 
+from minitransformer.arguments import WRITING, settle
 from minitransformer.errors import TokenizerError
 from minitransformer.tokenization.ids_to_text import IdsToText
-from minitransformer.tokenization.saving import copy_file, save_tokenizer
+from minitransformer.tokenization.saving import copy_file, save_backend_files, save_tokenizer
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES, Token, as_token
 from minitransformer.tokenization.strategies import NO_LIMIT, Request
 from minitransformer.tokenization.text_to_ids import TextToIds
@@ -142,8 +144,8 @@ class Tokenizer(TextToIds, IdsToText):
         limit = given.get("model_max_length", self.options["model_max_length"])
         if limit is None:
             return NO_LIMIT
-        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit <= 0:
-            raise TokenizerError(f"model_max_length must be a positive number, not {limit!r}")
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 < limit < inf:
+            raise TokenizerError(f"model_max_length must be a positive number, not {limit!r:.60}")
         return int(limit)
 
     def _set_prefix_space(self, wanted: bool) -> None:
@@ -157,8 +159,12 @@ class Tokenizer(TextToIds, IdsToText):
 
     # Files --------------------------------------------------------------------------------------------------
 
-    def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:
-        """Write files that this library and transformers open; returns their paths."""
+    def save_pretrained(self, folder: str | Path, **options: Any) -> tuple[str, ...]:
+        """Write files that this library and transformers open; returns their paths.
+
+        docs/loading.md lists the options that transformers has; none has a use here.
+        """
+        settle(options, WRITING, (), f"{type(self).__name__}.save_pretrained")
         return save_tokenizer(self, Path(folder))
 
     def save_vocabulary(self, folder: Path) -> list[str]:
@@ -167,7 +173,7 @@ class Tokenizer(TextToIds, IdsToText):
             return [copy_file(path, folder / name) for name, path in self.files.items()]
         if not self.vocabulary_files or isinstance(self.backend.model, models.Unigram):
             return []  # a SentencePiece file cannot be made from tokenizer.json
-        return [str(path) for path in self.backend.model.save(str(folder))]
+        return save_backend_files(self, folder)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}

@@ -18,11 +18,14 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
 from minitransformer.errors import TokenizerError
 from minitransformer.hub import check_no_pointer
+from minitransformer.jsons import LARGEST_FILE
+from minitransformer.tokenization.bounds import LONGEST_PIECE, MOST_PIECES, call_library
 from minitransformer.tokenization.files import build_or_explain
 
 SPACE = "▁"
@@ -80,14 +83,21 @@ def read_model(path: Path) -> SentencePieceModel:
     check_no_pointer(path)
     model = SentencePieceModel()
     try:
-        for number, value in read_message(path.read_bytes()):
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise ValueError(f"it has more than {LARGEST_FILE:,} bytes")
+        for number, value in read_message(data):
             if number == 1:
+                if len(model.pieces) == MOST_PIECES:
+                    raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
                 model.pieces.append(_read_piece(value))
             elif number == 2:
                 _read_trainer(value, model)
             elif number == 3:
                 _read_normalizer(value, model)
-    except (ValueError, TypeError, struct.error) as error:
+        check_charsmap(model.charsmap)
+    except (ValueError, TypeError, AttributeError, struct.error) as error:
         raise TokenizerError(f"{path} is truncated, or no SentencePiece model: {error}") from error
     if not model.pieces:
         raise TokenizerError(f"{path} is no SentencePiece model: it has no pieces")
@@ -107,14 +117,15 @@ def read_message(data: bytes) -> Iterator[tuple[int, Any]]:
     """
     at = 0
     while at < len(data):
-        key, at = _read_varint(data, at)
+        key, at = (data[at], at + 1) if data[at] < 0x80 else _read_varint(data, at)
         number, kind = key >> 3, key & 7
         if kind == 0:
             value, at = _read_varint(data, at)
             yield number, value
             continue
         if kind == 2:
-            size, at = _read_varint(data, at)
+            short = at < len(data) and data[at] < 0x80
+            size, at = (data[at], at + 1) if short else _read_varint(data, at)
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
@@ -128,8 +139,8 @@ def read_message(data: bytes) -> Iterator[tuple[int, Any]]:
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
-        if at >= len(data):
-            raise ValueError("it ends inside of a number")
+        if at >= len(data) or shift > 63:
+            raise ValueError("it ends inside of a number" if shift <= 63 else "it has a number of more than 64 bits")
         byte = data[at]
         value |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7
@@ -140,7 +151,14 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
 def _read_piece(data: bytes) -> Piece:
     values: dict[int, Any] = dict(read_message(data))
     score = struct.unpack("<f", values[2])[0] if 2 in values else 0.0
-    return Piece(values.get(1, b"").decode("utf-8"), score, values.get(3, Kind.NORMAL))
+    text, kind = values.get(1, b""), values.get(3, Kind.NORMAL)
+    if not text or len(text) > LONGEST_PIECE:
+        raise ValueError(f"a piece has {len(text)} bytes; it may have 1 to {LONGEST_PIECE}")
+    if not -1e30 < score < 1e30:
+        raise ValueError(f"the score of a piece is {score}")
+    if not 1 <= kind <= 6:
+        raise ValueError(f"a piece is of the kind {kind}; known are 1 to 6")
+    return Piece(text.decode("utf-8"), score, kind)
 
 
 def _read_trainer(data: bytes, model: SentencePieceModel) -> None:
@@ -154,6 +172,29 @@ def _read_normalizer(data: bytes, model: SentencePieceModel) -> None:
     model.charsmap = values.get(2, b"")
     model.add_dummy_prefix = bool(values.get(3, 1))
     model.remove_extra_whitespaces = bool(values.get(4, 1))
+
+
+def check_charsmap(charsmap: Any) -> None:
+    """See that a table of character replacements leads nowhere out of itself, whatever the text.
+
+    Raises:
+        ValueError: it does.
+    """
+    if not charsmap:
+        return
+    size = int.from_bytes(charsmap[:4], "little")
+    units = np.frombuffer(charsmap, "<u4", size // 4, 4) if size + 4 <= len(charsmap) else np.empty(0, "<u4")
+    replacements = charsmap[4 + size :]
+    if size % 4 or not len(units) or not replacements.endswith(b"\0"):
+        raise ValueError("its table of character replacements is cut off")
+    is_value = units >> 31 == 1
+    next_nodes = np.arange(len(units), dtype=np.uint32) ^ (units >> 10 << ((units & 0x200) >> 6))
+    inner = next_nodes[~is_value]
+    ends = next_nodes[~is_value & (units >> 8 & 1 == 1)]
+    if (inner | 0xFF).max(initial=0) >= len(units) or (units[ends] & 0x7FFFFFFF).max(initial=0) >= len(replacements):
+        raise ValueError("its table of character replacements leads out of itself")
+    if max(map(len, replacements.split(b"\0"))) > LONGEST_PIECE:
+        raise ValueError("a character is replaced by too long a text")
 
 
 def build_unigram(
@@ -177,12 +218,17 @@ def build_unigram(
     backend.add_tokens(
         [AddedToken(piece.text, normalized=False, special=piece.kind == Kind.CONTROL) for piece in control]
     )
-    steps: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
+    steps: list[Any] = [precompiled(model, path)] if model.charsmap else []
     steps += [normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), SPACE)]
     backend.normalizer = normalizers.Sequence(steps)
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=prepend)
     backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme=prepend)
     return backend
+
+
+def precompiled(model: SentencePieceModel, path: Path) -> Any:
+    """The backend's normalizer by a model's table of character replacements."""
+    return call_library(lambda: normalizers.Precompiled(model.charsmap), f"{path} replaces no characters")
 
 
 class Normalizer:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, overload
 from tokenizers import AddedToken
 
 from minitransformer.errors import TokenizerError, did_you_mean
+from minitransformer.tokenization.bounds import check_token
 
 Token: TypeAlias = str | AddedToken
 
@@ -26,14 +27,16 @@ def as_token(value: Any, what: str) -> Token:
         TokenizerError: it is none of these; the message begins with ``what``.
     """
     if isinstance(value, (str, AddedToken)):
+        check_token(str(value), what)
         return value
     if isinstance(value, Mapping) and isinstance(value.get("content"), str):
+        check_token(value["content"], what)
         flags = {name: flag for name, flag in value.items() if name not in ("__type", "id")}
         try:
             return AddedToken(**flags)
         except TypeError as error:
-            raise TokenizerError(f"{what} has a flag that tokens do not have: {dict(value)}") from error
-    raise TokenizerError(f"{what} must be a string or a dictionary with 'content', not {value!r}")
+            raise TokenizerError(f"{what} has a flag that tokens do not have: {dict(value)!r:.300}") from error
+    raise TokenizerError(f"{what} must be a string or a dictionary with 'content', not {value!r:.100}")
 
 
 class _Role:

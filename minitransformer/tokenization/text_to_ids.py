@@ -8,24 +8,31 @@ set_truncation_and_padding), ``transformers/tokenization_utils_base.py`` (__call
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from types import NoneType
+from typing import Any, ClassVar, Literal
 
 import tokenizers
 
 from minitransformer.errors import TokenizerError
+from minitransformer.options import Natural, declared
 from minitransformer.tokenization.encoding import Encoding
 from minitransformer.tokenization.inputs import as_list, check_unicode, collect_rows
 from minitransformer.tokenization.long_pairs import encode_rows, is_pair
 from minitransformer.tokenization.strategies import (
     Lengths,
+    Multiple,
+    PaddingOption,
     Request,
     Side,
+    TruncationOption,
     check_side,
     logger,
     pad_rows,
     resolve_lengths,
 )
 from minitransformer.tokenization.vocabulary import Vocabulary
+
+FLAGS = {bool, NoneType}
 
 
 class TextToIds(Vocabulary):
@@ -79,14 +86,14 @@ class TextToIds(Vocabulary):
         text_target: Any = None,
         *,
         add_special_tokens: bool = True,
-        padding: bool | str = False,
-        truncation: bool | str | None = None,
-        max_length: int | None = None,
-        stride: int = 0,
+        padding: PaddingOption = False,
+        truncation: TruncationOption = None,
+        max_length: Natural | None = None,
+        stride: Natural = 0,
         is_split_into_words: bool = False,
-        pad_to_multiple_of: int | None = None,
+        pad_to_multiple_of: Multiple | None = None,
         padding_side: Side | None = None,
-        return_tensors: str | None = None,
+        return_tensors: Literal["pt", "np"] | None = None,
         return_token_type_ids: bool | None = None,
         return_attention_mask: bool | None = None,
         return_overflowing_tokens: bool = False,
@@ -135,6 +142,29 @@ class TextToIds(Vocabulary):
             self.padding_side if padding_side is None else check_side(padding_side, "padding_side"),
             self.model_max_length,
         )
+        if (
+            not {
+                type(add_special_tokens),
+                type(is_split_into_words),
+                type(return_token_type_ids),
+                type(return_attention_mask),
+                type(return_overflowing_tokens),
+                type(return_special_tokens_mask),
+                type(return_offsets_mapping),
+                type(return_length),
+                type(split_special_tokens),
+            }
+            <= FLAGS
+        ):
+            options = {name: value for name, value in locals().items() if name in CALL_OPTIONS and value is not None}
+            read = {
+                name: option.read(options[name], TokenizerError)
+                for name, option in CALL_OPTIONS.items()
+                if name in options
+            }
+            return self(text, text_pair, text_target, **read)
+        if return_tensors is not None:
+            return_tensors = CALL_OPTIONS["return_tensors"].read(return_tensors, TokenizerError)
         wanted = {
             "input_ids": True,
             "token_type_ids": self._takes("token_type_ids", return_token_type_ids),
@@ -350,3 +380,7 @@ class TextToIds(Vocabulary):
         if single and return_tensors is None:
             columns = {name: rows[0] for name, rows in columns.items()}
         return Encoding(columns).convert_to_tensors(return_tensors)
+
+
+CALL_OPTIONS = declared(TextToIds.__call__)
+"""The options of a tokenizer's call, as they are declared there."""

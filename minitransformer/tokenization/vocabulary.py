@@ -118,8 +118,9 @@ class Vocabulary(SpecialTokens):
         listed = [as_token(token, f"added token {index}") for index, token in sorted(added.items(), key=_by_index)]
         tokens = [token for token in listed if repr(token) not in known_flags]
         names = {token.content for token in known.values()} | {str(token) for token in tokens}
+        given = {repr(token) for token in tokens}
         for token in self.collect_special_tokens():
-            if token not in tokens and (isinstance(token, AddedToken) or token not in names):
+            if repr(token) not in given and (isinstance(token, AddedToken) or token not in names):
                 tokens.append(token)
         special = set(self.all_special_tokens)
         self.backend.add_tokens([_as_added_token(token, str(token) in special) for token in tokens])

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -23,9 +23,11 @@ from torch.nn.utils import clip_grads_with_norm_
 
 from minitransformer.errors import TrainingError
 from minitransformer.training import distributed
+from minitransformer.training.alone import alone
 from minitransformer.training.batches import Batch, Example, Plan, collated, example_length, seed_of, share
 from minitransformer.training.blocks import blocks_of, recomputed
 from minitransformer.training.checkpoints import (
+    STATE,
     Checkpoints,
     check_identity,
     load,
@@ -125,9 +127,12 @@ class Trainer:
         """
         with ExitStack() as stack:
             stack.enter_context(distributed.process_group(self.device))
+            stack.enter_context(alone(self.folder))
             engine, optimizer = self._set_up(stack)
             history = self._resume(engine, optimizer)
             if history.is_complete():
+                if distributed.from_first(not (self.folder / "final" / "config.json").is_file()):
+                    self._save_model(engine, "final")  # somebody has removed it
                 return history
             if history.step == 0:
                 self.validation.metrics(engine)
@@ -204,9 +209,9 @@ class Trainer:
             self.checkpoints.check_room(tensors)
             return History()
         state = read_state(path)
-        check_identity(path, state["identity"], self.identity)
+        history = History.from_dict(state.get("history"), str(path / STATE))
+        check_identity(path, state.get("identity") or {}, self.identity)
         load(path, tensors)
-        history = History(**state["history"])
         if not history.is_complete():
             history.stopped = None
         return history
@@ -232,7 +237,7 @@ class Trainer:
     def _is_due(self, every: int, history: History) -> bool:
         return history.step % every == 0 or history.step == self.steps
 
-    def _reason_to_stop(self, history: History, clock: _Clock) -> str | None:
+    def _reason_to_stop(self, history: History, clock: _Clock) -> Literal["finished", "patience", "minutes"] | None:
         if history.step >= self.steps:
             return "finished"
         if self.settings.patience is not None and history.worse_evaluations >= self.settings.patience:

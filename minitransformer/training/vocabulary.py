@@ -26,6 +26,7 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from minitransformer.errors import TrainingError
 from minitransformer.tokenization import AutoTokenizer
+from minitransformer.tokenization.auto import CLASSES, check_overrides
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.sentencepiece import read_model
 
@@ -105,6 +106,7 @@ def learn_tokenizer(
     if kind != "wordpiece" and letters is not None:
         raise TrainingError(f"letters belongs to a vocabulary of kind 'wordpiece', not {kind!r}: leave it out")
     family = families[architecture]
+    check_overrides(CLASSES[family], settings)  # before anything is learnt
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "wordpiece":
         _write_lines(folder / "vocab.txt", learn_wordpiece(texts, vocab_size, lowercase=lowercase, letters=letters))

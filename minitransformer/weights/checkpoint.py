@@ -1,24 +1,24 @@
 """Checkpoint files: model.safetensors or pytorch_model.bin, whole or in shards; read lazily, written atomically.
 
-A pickle (.bin) is only ever opened by PyTorch's ``weights_only`` loader, which runs no code from the file.
+A pickle (.bin) is read as data only (`weights/pickled.py`): nothing in it runs.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from minitransformer.errors import CheckpointError, MissingFileError
-from minitransformer.hub import as_folder, check_no_pointer, contents, read_json, resolve_file
+from minitransformer.errors import CheckpointError, MissingFileError, SavingError
+from minitransformer.files import draft_of, remove_outdated, together, write_whole
+from minitransformer.hub import Repository, as_repository, check_no_pointer, contents, read_json
+from minitransformer.weights.pickled import PickleFile, damaged
 
 FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Where weights may be, in order of preference."""
@@ -33,7 +33,7 @@ class SafetensorsFile:
         try:
             file: Any = safe_open(path, framework="pt")
         except SafetensorError as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         self._file = file
         written_for = (file.metadata() or {}).get("format", "pt")
         if written_for not in ("pt", "tf", "flax", "mlx"):
@@ -50,41 +50,6 @@ class SafetensorsFile:
         # goes away with it: else its pages would count as memory for as long as any tensor of the file lives.
         file: Any = safe_open(self.where, framework="pt") if transient else self._file
         tensor: Tensor = file.get_tensor(name)
-        return tensor
-
-
-class PickleFile:
-    """One pytorch_model.bin, read without running anything in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.where = str(path)
-        check_no_pointer(path)
-        try:
-            with open(path, "rb") as file:
-                is_zip = file.read(2) == b"PK"  # the old format cannot be mapped
-            self._tensors: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-        except Exception as error:  # a damaged file raises almost anything: KeyError, struct.error, EOFError, ...
-            refused = re.search(r"GLOBAL (\S+)", str(error))
-            if refused is None:
-                raise _damaged(path, error) from error
-            raise CheckpointError(
-                f"{path} holds more than tensors: it wants to use {refused[1]}. It was not opened, because a pickle "
-                "can run any code. Ask its author for a .safetensors file."
-            ) from error
-        if not isinstance(self._tensors, dict):
-            raise CheckpointError(f"{path} holds a {type(self._tensors).__name__}, not a dictionary of tensors")
-        for name, value in self._tensors.items():
-            if not isinstance(value, Tensor):
-                raise CheckpointError(f"{path}: {name!r} is of type {type(value).__name__}, not a tensor")
-
-    def names(self) -> list[str]:
-        return list(self._tensors)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._tensors[name].shape)
-
-    def read(self, name: str, *, transient: bool = False) -> Tensor:
-        tensor: Tensor = self._tensors[name]
         return tensor
 
 
@@ -124,36 +89,68 @@ class ShardedCheckpoint:
 Checkpoint = SafetensorsFile | PickleFile | ShardedCheckpoint
 
 
-def open_checkpoint(id_or_folder: str | Path, *, revision: str | None = None, token: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    source: str | Path | Repository, *, use_safetensors: bool | None = None, variant: str | None = None
+) -> Checkpoint:
     """The weights of a folder or a model id on the Hub, ready to be read tensor by tensor.
+
+    Args:
+        source: where they are.
+        use_safetensors: True for .safetensors files only, False for .bin files only, None for what there is.
+        variant: such as "fp16", for files with that in their names: model.fp16.safetensors.
 
     Raises:
         MissingFileError: there are no weights, or a shard is missing.
         CheckpointError: a file is damaged, or is a pickle that wants to run code.
         HubError: the Hub could not be reached, or refused.
     """
+    repository = as_repository(source)
 
     def open_file(name: str) -> SafetensorsFile | PickleFile:
-        path = resolve_file(id_or_folder, name, revision=revision, token=token)
-        assert path is not None  # a required file
+        path = repository.file(name)
         return SafetensorsFile(path) if name.endswith(".safetensors") else PickleFile(path)
 
-    for name in FILES:
-        path = resolve_file(id_or_folder, name, revision=revision, token=token, required=False)
+    names = [
+        name if variant is None else _of_variant(name, variant)
+        for name in FILES
+        if use_safetensors in (None, name.startswith("model."))
+    ]
+    for name in names:
+        path = repository.find(name)
         if path is not None:
             return ShardedCheckpoint(path, open_file) if name.endswith(".json") else open_file(name)
-    folder = as_folder(id_or_folder)
+    folder = repository.folder
     present = f" It holds: {contents(folder)}." if folder else ""
-    raise MissingFileError(f"{id_or_folder} has no weights; looked for {', '.join(FILES)}.{present}")
+    raise MissingFileError(f"{repository} has no weights; looked for {', '.join(names)}.{present}")
 
 
-def save_checkpoint(tensors: Mapping[str, Tensor], folder: str | Path, *, max_shard_size: int | None = None) -> None:
+def _of_variant(name: str, variant: str) -> str:
+    """``model.safetensors`` -> ``model.fp16.safetensors``, ``...index.json`` -> ``...index.fp16.json``, as on the Hub.
+
+    Raises:
+        CheckpointError: it is no part of a file's name.
+    """
+    if not re.fullmatch(r"\w+", variant):
+        raise CheckpointError(f"variant={variant!r} must be letters and digits, such as 'fp16'")
+    stem, dot, ending = name.rpartition(".")
+    model, dash, number = stem.partition("-")
+    return f"{model}.{variant}{dash}{number}{dot}{ending}"
+
+
+def save_checkpoint(
+    tensors: Mapping[str, Tensor],
+    folder: str | Path,
+    *,
+    max_shard_size: int | None = None,
+    variant: str | None = None,
+) -> None:
     """Write tensors as model.safetensors, or as shards with an index; each file appears whole or not at all.
 
     Args:
         tensors: name -> tensor.
         folder: an existing folder; .safetensors files of an earlier save that would be read instead are removed.
         max_shard_size: bytes in one file, unless a single tensor is larger.
+        variant: such as "fp16", for files with that in their names.
     """
     folder = Path(folder)
     shards = _shards(tensors, max_shard_size)
@@ -161,27 +158,27 @@ def save_checkpoint(tensors: Mapping[str, Tensor], folder: str | Path, *, max_sh
         names = ["model.safetensors"]
     else:
         names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
-    parts = [folder / f"{name}.part" for name in names]
-    index = folder / "model.safetensors.index.json"
-    try:
-        for shard, part in zip(shards, parts, strict=True):
+    if variant is not None:
+        names = [_of_variant(name, variant) for name in names]
+    whole, index = (folder / (name if variant is None else _of_variant(name, variant)) for name in FILES[:2])
+    with together():
+        for shard, name in zip(shards, names, strict=True):
             contiguous = {name: tensor.contiguous() for name, tensor in shard.items()}
-            save_file(contiguous, part, metadata={"format": "pt"})
+            with draft_of(folder / name) as draft:
+                try:
+                    save_file(contiguous, draft, metadata={"format": "pt"})
+                except SafetensorError as error:  # such as a full disk
+                    raise SavingError(f"{folder / name} cannot be written: {error}") from error
         if len(shards) > 1:
             total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
             weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
             text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2)
-            parts.append(index.with_name(f"{index.name}.part"))
-            parts[-1].write_text(text + "\n", encoding="utf-8")
+            write_whole(index, text + "\n")
             names.append(index.name)
-        for name, part in zip(names, parts, strict=True):
-            os.replace(part, folder / name)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
-    for old in [folder / "model.safetensors", index, *folder.glob("model-*-of-*.safetensors")]:
-        if old.name not in names:
-            old.unlink(missing_ok=True)
+        shard_names = "model-*-of-*.safetensors" if variant is None else f"model.{variant}-*-of-*.safetensors"
+        for old in [whole, index, *folder.glob(shard_names)]:
+            if old.name not in names:
+                remove_outdated(old)
 
 
 def _shards(tensors: Mapping[str, Tensor], max_size: int | None) -> list[dict[str, Tensor]]:
@@ -195,10 +192,3 @@ def _shards(tensors: Mapping[str, Tensor], max_size: int | None) -> list[dict[st
         shards[-1][name] = tensor
         filled += size
     return shards
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return CheckpointError(
-        f"{path} ({path.stat().st_size} bytes) is damaged or cut off ({reason}). Fetch or copy it again."
-    )

@@ -6,35 +6,42 @@ left as it was; otherwise tensor after tensor is read and moved, so that memory 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Protocol
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from minitransformer.errors import CheckpointError
 from minitransformer.weights.misfits import Misfits
-from minitransformer.weights.ops import Op, Same
+from minitransformer.weights.ops import Op, Same, Shape
+from minitransformer.weights.rows import Legacy
+from minitransformer.weights.sources import Source, strange_prefix
 from minitransformer.weights.table import BoundMap, WeightMap, template
 
 OTHER_HEAD = "the head of another task"
 
-
-class Source(Protocol):
-    """Tensors by name, read one at a time (``open_checkpoint`` gives one)."""
-
-    where: str
-
-    def names(self) -> list[str]:
-        """Names of all tensors."""
-
-    def shape(self, name: str) -> Sequence[int]:
-        """Shape of a tensor, without reading it."""
-
-    def read(self, name: str, *, transient: bool = False) -> Tensor:
-        """A tensor; ``transient`` says that it will be copied and dropped."""
+LEGACY = (Legacy(".gamma", ".weight"), Legacy(".beta", ".bias"))
+"""How files that came from TensorFlow call the parameters of norms, in every architecture."""
+HEADS = tuple(
+    f"{name}."
+    for name in (
+        "multiple_choice_head sequence_summary summary classifier classification_head score qa_outputs cls lm_head "
+        "generator_predictions generator_lm_head discriminator_predictions predictions sop_classifier "
+        "pre_classifier vocab_transform vocab_layer_norm vocab_projector crit"
+    ).split()
+)
+"""How the names of heads begin, of all tasks and architectures; a model has a use for its own only."""
+BUFFERS = {
+    "position_ids": "the numbers 0, 1, 2, ...",
+    "token_type_ids": "zeros, as a buffer",
+    "embed_positions._float_tensor": "says of which type the sinusoids are",
+    "final_logits_bias": OTHER_HEAD,
+}
+"""Ends of names that are no weights, and why they are not."""
 
 
 @dataclass
@@ -47,8 +54,20 @@ class LoadReport:
     """Name in the file -> the reason why it was not used."""
     missing: list[str] = field(default_factory=list)
     """Our parameters that the file lacks or shall not fill, where that was allowed. They are left as they were."""
+    misshaped: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
+    """Name in the file -> its shape there, and the one that the model wants; where that was allowed."""
+
+    def as_dictionary(self) -> dict[str, Any]:
+        """Under the names that transformers has for it."""
+        return {
+            "missing_keys": list(self.missing),
+            "unexpected_keys": list(self.ignored),
+            "mismatched_keys": [(name, found, wanted) for name, (found, wanted) in self.misshaped.items()],
+            "error_msgs": [],
+        }
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def load_weights(
     model: nn.Module,
@@ -60,6 +79,8 @@ def load_weights(
     allow_missing: Iterable[str] = (),
     leave_out: Mapping[str, str] | None = None,
     keep_float32: Iterable[str] = (),
+    allow_unused: Iterable[str] = (),
+    allow_misshaped: bool = False,
 ) -> LoadReport:
     """Fill ``model`` (which may be on the meta device) from ``source``.
 
@@ -72,15 +93,18 @@ def load_weights(
         allow_missing: shell patterns of our parameters that the source may lack.
         leave_out: our parameters that the source shall not fill, and why not; they count as missing.
         keep_float32: shell patterns of our parameters that shall be in float32 whatever ``dtype`` is.
+        allow_unused: shell patterns of names in the file for which the model need not have a use.
+        allow_misshaped: whether a tensor of another shape counts as missing, rather than as an error.
 
     Returns:
-        What was used, ignored (and why) and missing.
+        What was used, ignored (and why), missing and of another shape.
 
     Raises:
         CheckpointError: tensors are unexpected, missing, mis-shaped, or tied but different. The model is unchanged.
     """
     bound = table.bind(model)
-    plan, report = _plan(bound, source, list(allow_missing), leave_out or {})
+    allowed = _Allowed(list(allow_missing), list(allow_unused), allow_misshaped)
+    plan, report = _plan(bound, source, allowed, leave_out or {})
     for names in plan.values():
         _check_equal(source, names)
 
@@ -101,10 +125,26 @@ def load_weights(
     return report
 
 
-def export_weights(model: nn.Module, table: WeightMap) -> dict[str, Tensor]:
-    """The model's tensors under the names of the file format; of tied ones only those names that are to be written."""
+def export_weights(
+    model: nn.Module, table: WeightMap, state_dict: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The model's tensors under the names of the file format; of tied ones only those names that are to be written.
+
+    Args:
+        model: says what there is.
+        table: the weight map of the model's architecture.
+        state_dict: tensors under our names to take instead of the model's.
+
+    Raises:
+        CheckpointError: ``state_dict`` lacks some.
+    """
     bound = table.bind(model)
-    parameters = dict(model.named_parameters(remove_duplicate=False))
+    parameters: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    if state_dict is not None:
+        lacking = [name for row in bound.rows for name in row.ours if name not in state_dict]
+        if lacking:
+            raise CheckpointError(f"the state_dict lacks {', '.join(lacking[:5])}: it must hold the model's own names")
+        parameters = dict(state_dict)
     tensors = {}
     for row in bound.rows:
         tensor = row.op.revert([parameters[name].detach() for name in row.ours]).contiguous()
@@ -135,8 +175,17 @@ def explain(model: nn.Module, table: WeightMap) -> list[Line]:
     return lines
 
 
+@dataclass(frozen=True)
+class _Allowed:
+    """What a caller lets pass."""
+
+    missing: list[str]
+    unused: list[str]
+    misshaped: bool
+
+
 def _plan(
-    bound: BoundMap, source: Source, allow_missing: list[str], leave_out: Mapping[str, str]
+    bound: BoundMap, source: Source, allowed: _Allowed, leave_out: Mapping[str, str]
 ) -> tuple[dict[str, list[str]], LoadReport]:
     """Which tensors of the file fill which row: several, if the file holds tied names twice.
 
@@ -155,6 +204,8 @@ def _plan(
             (spare if today in bound.other_heads else plan).setdefault(hf, []).append(name)
         elif reason := names.reason_to_ignore(today):
             report.ignored[name] = reason
+        elif any(fnmatchcase(name, pattern) for pattern in allowed.unused):
+            report.ignored[name] = "the caller lets it stay unused"
         else:
             misfits.unexpected[name] = tuple(source.shape(name))
 
@@ -169,20 +220,35 @@ def _plan(
             report.ignored.update(dict.fromkeys(plan.pop(row.hf, []), leave_out[row.ours[0]]))
             report.missing += row.ours
             continue
+        other_shapes = {name: tuple(source.shape(name)) for name in plan.get(row.hf, [])}
+        other_shapes = {name: shape for name, shape in other_shapes.items() if shape != row.shape}
+        if other_shapes and allowed.misshaped:
+            del plan[row.hf]
+            report.misshaped.update({name: (shape, row.shape) for name, shape in other_shapes.items()})
+            report.missing += row.ours
+            continue
         for name in plan.get(row.hf, []):
             report.used[name] = row.ours
-            if tuple(source.shape(name)) != row.shape:
-                misfits.misshaped[name] = (tuple(source.shape(name)), row.shape)
+            if name in other_shapes:
+                misfits.misshaped[name] = (other_shapes[name], row.shape)
                 misfits.backbone_is_misshaped |= names.is_backbone(row.hf)
         if row.hf not in plan:
-            if all(any(fnmatchcase(name, pattern) for pattern in allow_missing) for name in row.ours):
+            if all(any(fnmatchcase(name, pattern) for pattern in allowed.missing) for name in row.ours):
                 report.missing += row.ours
             else:
                 misfits.missing[names.in_file(row.hf)] = row.shape
                 misfits.backbone_is_missing |= names.is_backbone(row.hf)
     misfits.nothing_fits = not report.used
+    if misfits.unexpected:
+        misfits.prefix = strange_prefix(source.names(), partial(_fitting, bound, rows | set(first_name)))
     misfits.raise_if_any()
     return plan, report
+
+
+def _fitting(bound: BoundMap, known: set[str], file_names: list[str]) -> int:
+    """How many of these names would have a use."""
+    names = _Names(bound, file_names)
+    return sum(1 for name in map(names.today, file_names) if name in known or names.reason_to_ignore(name))
 
 
 class _Names:
@@ -193,7 +259,7 @@ class _Names:
 
     def __init__(self, bound: BoundMap, file_names: list[str]) -> None:
         table = bound.table
-        self.bound, self.prefix, self.legacy = bound, table.file_prefix, table.legacy
+        self.bound, self.prefix, self.legacy = bound, table.file_prefix, [*table.legacy, *LEGACY]
         known = table.head_names + [name for tied in table.tied for name in tied.names]
         self.heads = [template(name) for name in known if not name.startswith(self.prefix)]
         self.head_rows = [template(name) for name in table.head_names]
@@ -229,7 +295,10 @@ class _Names:
             return OTHER_HEAD if self.is_head(hf) else "this model has no such part"
         if not self.bound.has_head and self.prefixed and not hf.startswith(self.prefix):
             return OTHER_HEAD
-        return None
+        inside = hf.removeprefix(self.prefix)
+        if inside.startswith(HEADS):
+            return OTHER_HEAD
+        return next((why for ending, why in BUFFERS.items() if inside == ending or hf.endswith(f".{ending}")), None)
 
 
 def _read(source: Source, name: str, op: Op, dtype: torch.dtype, device: torch.device) -> list[Tensor]:

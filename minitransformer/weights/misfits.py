@@ -7,11 +7,22 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from minitransformer.errors import CheckpointError
+from minitransformer.weights.sources import WRAPPERS
 
 Shape = tuple[int, ...]
 
 LINES = 12
 """Of each kind; layers that lack the same share a line."""
+
+
+class MisfitError(CheckpointError):
+    """The tensors of a file are not those of the model.
+
+    Attributes:
+        count: how many are missing, unexpected and of another shape, in words.
+    """
+
+    count = ""
 
 
 class Misfits:
@@ -24,6 +35,7 @@ class Misfits:
         backbone_is_missing: whether more is missing than a head.
         backbone_is_misshaped: whether more than a head has another shape.
         nothing_fits: whether no name at all was recognised.
+        prefix: what stands before all names and must go for them to fit; None if nothing does.
     """
 
     def __init__(self, where: str) -> None:
@@ -34,6 +46,7 @@ class Misfits:
         self.backbone_is_missing = False
         self.backbone_is_misshaped = False
         self.nothing_fits = False
+        self.prefix: str | None = None
 
     def raise_if_any(self) -> None:
         """Raise the report, if there is anything to report.
@@ -43,16 +56,48 @@ class Misfits:
         """
         missing = {name: f"{shape}" for name, shape in self.missing.items()}
         unexpected = {name: f"{shape}" for name, shape in self.unexpected.items()}
-        misshaped = {name: f"is {found}, should be {wanted}" for name, (found, wanted) in self.misshaped.items()}
-        if not (missing or unexpected or misshaped):
+        shapes = {name: f"is {found}, should be {wanted}" for name, (found, wanted) in self.misshaped.items()}
+        if not (missing or unexpected or shapes):
             return
+        if self.prefix:
+            raise self._error(
+                [
+                    f"all names in {self.where} begin with {self.prefix!r}, which "
+                    f"{WRAPPERS.get(self.prefix, 'a module around the model')} puts there: pass "
+                    f"strip_prefix={self.prefix!r} to from_pretrained to read them without it"
+                ]
+            )
         parts = [f"the weights in {self.where} do not fit the model."]
         parts += _section("missing", missing, near=unexpected)
         parts += _section("unexpected", unexpected, near=missing)
-        parts += _section("of another shape than the config asks for", misshaped, near={})
-        raise CheckpointError("\n".join(parts + self._remedy()))
+        parts += _section("of another shape than the config asks for", shapes, near={})
+        raise self._error(parts + self._remedy())
+
+    def _error(self, lines: list[str]) -> MisfitError:
+        error = MisfitError("\n".join(lines))
+        counts = {
+            "missing": len(self.missing),
+            "unexpected": len(self.unexpected),
+            "of another shape": len(self.misshaped),
+        }
+        error.count = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        return error
+
+    def _transposed(self) -> list[str]:
+        return [name for name, (found, wanted) in self.misshaped.items() if found == wanted[::-1]]
 
     def _remedy(self) -> list[str]:
+        transposed = self._transposed()
+        if (
+            transposed
+            and not self.missing
+            and len(transposed) == sum(len(pair[0]) > 1 for pair in self.misshaped.values())
+        ):
+            return [
+                f"These are the transposes of what this architecture's files hold ({transposed[0]} and others): a port "
+                "that stores weights as (out, in) where they are (in, out), or the other way round. Square ones, whose "
+                "shape does not tell, will be transposed too. Transpose them all when the file is written."
+            ]
         if self.nothing_fits and self.unexpected:
             return ["No name fits: the file belongs to another architecture than config.json says."]
         if self.missing and not self.backbone_is_missing and not self.unexpected and not self.misshaped:
@@ -70,7 +115,12 @@ class Misfits:
                 "The file holds only a part of this model. Choose the class that it was trained for, and the "
                 "config.json that came with it."
             ]
-        return ["Is this the config.json that came with these weights? Compare its sizes and numbers of layers."]
+        question = "Is this the config.json that came with these weights? Compare its sizes and numbers of layers."
+        if self.unexpected and not self.missing and not self.misshaped:
+            patterns = list(dict.fromkeys(_NUMBER.sub("*", name, count=1) for name in self.unexpected))
+            shown = f"{patterns[:3]!r}" if len(patterns) <= 3 else f"[{patterns[0]!r}, ...]"
+            return [f"{question} If the model shall go without them, pass allow_unused={shown}."]
+        return [question]
 
 
 def _section(title: str, entries: Mapping[str, str], near: Mapping[str, str]) -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
+from minitransformer.errors import TraceError
 from minitransformer.layers import (
     FeedForward,
     MultiHeadAttention,
@@ -108,3 +112,107 @@ def test_wrong_names_are_named(stack, x):
         t["attn.q"]
     with pytest.raises(KeyError, match="no watched tap"):
         t["blocks.0.attn.k"]
+
+
+# ------------------------------------------------------------------------------------------------------------- edits
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"),
+    [
+        (lambda x: None, "gives NoneType, not a tensor"),
+        (lambda x: 0.0, "gives float, not a tensor"),
+        (lambda x: x[:1], r"of shape \(1, 5, 8\) for one of shape \(2, 5, 8\)"),
+        (lambda x: x.float(), "of dtype torch.float32 for one of dtype torch.float64"),
+        (lambda x: x.to("meta"), "of device meta for one of device cpu"),
+        (lambda x: x.zero_(), "changes its argument in place"),
+        (lambda x: x.mul_(2) * 0, "changes its argument in place"),
+    ],
+)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_edits_that_change_what_they_should_not(stack, x, fn, message, mode):
+    with mode(), pytest.raises(TraceError, match=message), trace(stack, edit={"blocks.0.attn.out": fn}):
+        stack(x)
+    assert not any(tap._forward_hooks for tap in stack.modules() if isinstance(tap, Tap))
+
+
+def test_what_is_not_strict_is_up_to_the_caller(stack, x):
+    with torch.no_grad(), trace(stack, "blocks.0.attn.out", edit={"attn.out": lambda x: x.float()}, strict=False) as t:
+        stack(x)
+    assert t["blocks.0.attn.out"].dtype == torch.float32
+    with torch.no_grad(), trace(stack, edit={"blocks.0.attn.out": lambda x: None}, strict=False):
+        assert torch.equal(stack(x), stack(x))
+
+
+def test_an_edit_may_ask_for_the_name(stack, x):
+    asked = []
+
+    def edit(x, name):
+        asked.append(name)
+        return x
+
+    def scale(x, factor=2):  # has a second argument of its own
+        return x * factor
+
+    with trace(stack, edit={"blocks.*.output": edit, "blocks.0.input": scale}):
+        stack(x)
+    assert asked == ["blocks.0.output", "blocks.1.output"]
+
+
+def test_edits_of_one_tap_act_in_the_order_in_which_they_are_given(stack, x):
+    def add(number):
+        return lambda x: 10 * x + number
+
+    edits = {
+        "blocks.0.*": lambda x, name: x,
+        "blocks.0.output": lambda x: 0 * x,
+        "*.output": add(1),
+        "blocks.?.output": add(2),
+    }
+    with trace(stack, "blocks.0.output") as outer, trace(stack, "blocks.0.output", edit=edits) as t:
+        stack(x)
+    assert t["blocks.0.output"].eq(12).all()
+    assert outer["blocks.0.output"].eq(12).all()  # what is recorded is what goes on
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("tap", ["blocks.0.input", "blocks.0.attn.pattern", "blocks.0.attn.q", "blocks.0.output"])
+def test_an_edit_holds_for_what_backward_computes_again_or_that_is_an_error(stack, x, reentrant, tap):
+    def gradient():
+        x.grad = None
+        x.requires_grad_()
+        checkpointed = checkpoint(stack.blocks[0], x, use_reentrant=reentrant)
+        return stack.blocks[1](checkpointed).pow(2).sum()
+
+    edit = {tap: lambda x: 2 * x}
+    with trace(stack, edit=edit):
+        stack.blocks[1](stack.blocks[0](x.requires_grad_())).pow(2).sum().backward()
+    wanted = x.grad
+
+    with trace(stack, tap, edit=edit) as t:
+        gradient().backward()
+        assert len(t.calls(tap)) == 1
+    torch.testing.assert_close(x.grad, wanted)
+    assert not any(tap._forward_hooks for tap in stack.modules() if isinstance(tap, Tap))
+
+    with trace(stack, edit=edit):
+        loss = gradient()
+    if tap.endswith("output") and not reentrant:  # nothing is computed again that depends on the edit
+        loss.backward()
+        torch.testing.assert_close(x.grad, wanted)
+    else:
+        with pytest.raises(TraceError, match=r"backward\(\) inside of the trace's with block"):
+            loss.backward()
+    gradient().backward()  # the model is as it was
+    assert not torch.allclose(x.grad, wanted)
+    assert not any(tap._forward_hooks for tap in stack.modules() if isinstance(tap, Tap))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_made_inside_of_a_trace_has_no_hooks(stack, x, copied):
+    before = stack(x)
+    with trace(stack, "*", edit={"output": torch.zeros_like}):
+        taps = {name: copied(m) for name, m in stack.named_modules() if isinstance(m, Tap)}
+        whole = copy.deepcopy(stack)
+    assert not any(tap._forward_hooks for tap in taps.values())
+    assert torch.equal(whole(x), before)

@@ -99,7 +99,7 @@ def test_base_from_head_and_head_from_base(folder, tmp_path):
     classifier = AutoModelForSequenceClassification.from_pretrained(folder, allow_missing_head=True)
     assert classifier(random_ids(1, 3)).logits.shape == (1, 2)  # with a new pooler
     with pytest.raises(CheckpointError, match="pooler"):
-        AutoModelForSequenceClassification.from_pretrained(folder)
+        AutoModelForSequenceClassification.from_pretrained(folder, allow_missing_head=False)
     whole = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float64)
     ids = random_ids(2, 8)
     assert torch.equal(base(ids).last_hidden_state, whole.backbone(ids).last_hidden_state)
@@ -108,12 +108,24 @@ def test_base_from_head_and_head_from_base(folder, tmp_path):
     assert torch.equal(again.backbone(ids).last_hidden_state, base(ids).last_hidden_state)
 
 
-def test_a_missing_head_is_an_error_unless_allowed(folder):
-    with pytest.raises(CheckpointError, match="no such head.*allow_missing_head=True"):
-        AutoModelForQuestionAnswering.from_pretrained(folder)
-    model = AutoModelForQuestionAnswering.from_pretrained(folder, allow_missing_head=True)
+def test_the_head_of_a_task_is_drawn_with_a_warning(folder):
+    with pytest.warns(
+        UserWarning, match="2 weights of BertForQuestionAnswering are not in .*head.output.weight, head.output.bias"
+    ):
+        model = AutoModelForQuestionAnswering.from_pretrained(folder)
     assert model.head.output.bias.abs().sum() == 0 and 0.01 < model.head.output.weight.std() < 0.03
     assert not any(p.is_meta for p in model.parameters())
+    with pytest.raises(CheckpointError, match="no such head.*allow_missing_head=True"):
+        AutoModelForQuestionAnswering.from_pretrained(folder, allow_missing_head=False)
+    AutoModelForQuestionAnswering.from_pretrained(folder, allow_missing_head=True)  # without a warning
+
+
+def test_the_head_of_a_language_model_is_not(folder, tmp_path):
+    BertModel.from_pretrained(folder).save_pretrained(tmp_path / "base")
+    with pytest.raises(CheckpointError, match="no such head.*allow_missing_head=True"):
+        BertForMaskedLM.from_pretrained(tmp_path / "base")
+    with pytest.raises(CheckpointError, match="no such head"):
+        minitransformer.pipeline("question-answering", str(folder))
 
 
 def test_allow_missing_head_allows_nothing_else(folder):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from minitransformer.config import ModelConfig
 from minitransformer.errors import TrainingError
+from minitransformer.files import together
 from minitransformer.models.electra import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives.base import Batch, Example, check_share, model_inputs, vocabulary_loss, widen
@@ -67,8 +68,9 @@ class ElectraPair(nn.Module):
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """The discriminator in the folder itself, the generator in its folder ``generator``."""
-        self.discriminator.save_pretrained(folder, **options)
-        self.generator.save_pretrained(Path(folder) / "generator", **options)
+        with together(folder):
+            self.discriminator.save_pretrained(folder, **options)
+            self.generator.save_pretrained(Path(folder) / "generator", **options)
 
     def forward_parameters(self) -> set[str]:
         """What both models take."""

@@ -1,0 +1,208 @@
+"""Activation patching: which intermediate carries what makes two texts come out differently?
+
+A value of the *source*'s run is put into the *base*'s run, and a metric of the answer says how much of the source's
+answer comes with it. All places are tried as rows of a few large batches, not one forward pass each.
+
+Vig et al. 2020 (https://arxiv.org/abs/2004.12265), Meng et al. 2022 (https://arxiv.org/abs/2202.05262); on what can go
+wrong, Zhang & Nanda 2024 (https://arxiv.org/abs/2309.16042).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minitransformer.errors import StudyError, did_you_mean
+from minitransformer.study.results import Result
+from minitransformer.study.runs import (
+    TOKENS_AT_ONCE,
+    Inputs,
+    Metric,
+    Run,
+    batch_size,
+    chunks,
+    copies,
+    find_taps,
+    length,
+    measured,
+    rows_of,
+    run,
+)
+
+AXES = {
+    "head": ("heads",),
+    "position": ("query", "token", "key", "target"),
+    "key": ("key",),
+    "neuron": ("intermediate_size",),
+}
+"""What ``by`` may name beside "tap" -> the axis of the tap that is meant, the first of these that it has."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of a sweep: taps, and for each the part of its tensor that is replaced."""
+
+    taps: tuple[str, ...]
+    places: tuple[tuple[str, int], ...]
+    """Pairs of a word of ``by`` and a number."""
+
+
+def patch(
+    model: nn.Module,
+    base: Inputs,
+    source: Inputs,
+    metric: Metric,
+    taps: str | Sequence[str] = "attn.mixed",
+    by: Sequence[str] = ("tap", "head", "position"),
+    *,
+    normalise: bool = True,
+    batch: int | None = None,
+) -> Result:
+    """Put values of the source's run into the base's, place by place, and measure what changes.
+
+    Args:
+        model: in evaluation mode.
+        base: the text that is changed, a batch; often the "corrupted" one.
+        source: the text whose values are put in, with as many tokens, row by row.
+        metric: model output -> a number for each row, such as ``logit(token, foil)``.
+        taps: patterns of the places to try; with "tap" in ``by`` one by one, else all of them together.
+        by: what else a place is made of: "head", "position" (of the token that a vector belongs to; a row of scores
+            and patterns), "key", "neuron"; empty for whole tensors.
+        normalise: give (patched - base) / (source - base), so that 0 is the base's answer and 1 the source's.
+        batch: rows of a forward pass; by default as many as make 4,096 tokens.
+
+    Returns:
+        Axes as in ``by``, and "row" if the batch has more than one.
+
+    Raises:
+        StudyError: base and source differ in shape, a tap lacks what ``by`` names, or the metric gives something else
+            than a number for each row; or the texts' answers are equal and ``normalise`` would divide by zero.
+    """
+    check_pair(base, source)
+    axes = {name: axes for name, axes in find_taps(model, taps).items()}
+    given, wanted = run(model, base, list(axes)), run(model, source, list(axes))
+    cells, labels = places(axes, wanted, by)
+    rows = batch_size(base)
+    low, high = measured(metric, given.output, rows), measured(metric, wanted.output, rows)
+    if normalise and bool((high == low).any()):
+        raise StudyError(
+            "base and source have the same answer, so that there is no effect to share out: choose another metric or "
+            "text, or pass normalise=False"
+        )
+    effect = sweep(model, base, wanted.calls, axes, cells, metric, batch=batch)  # (cells, rows)
+    if normalise:
+        effect = (effect - low) / (high - low)
+    names = list(labels)
+    effect = effect.reshape(*[len(labels[name]) for name in names], rows)
+    about = {"base": low if rows > 1 else float(low), "source": high if rows > 1 else float(high)}
+    title = "effect of patching: 0 as base, 1 as source" if normalise else "metric after patching"
+    if rows == 1:
+        return Result(effect[..., 0], tuple(names), labels, title, about)
+    return Result(effect, (*names, "row"), labels, title, about)
+
+
+def sweep(
+    model: nn.Module,
+    base: Inputs,
+    values: Mapping[str, Sequence[Tensor]],
+    axes: Mapping[str, tuple[str, ...]],
+    cells: Sequence[Cell],
+    metric: Metric,
+    *,
+    batch: int | None = None,
+) -> Tensor:
+    """The metric for copies of ``base`` in which each cell's part of a tap is replaced by ``values``, (cells, rows).
+
+    Args:
+        model: in evaluation mode.
+        base: a batch.
+        values: tap -> what to put in, call by call, in the shape of what passes in a run on ``base``.
+        axes: names of each tap's axes.
+        cells: which part of which tap is replaced, each in a copy of its own.
+        metric: model output -> a number for each row.
+        batch: rows of a forward pass; by default as many as make 4,096 tokens.
+    """
+    rows = batch_size(base)
+    at_once = max(1, (batch or max(1, TOKENS_AT_ONCE // max(1, length(base)))) // rows)
+    found = []
+    for _, part in chunks(cells, at_once):
+        edits = {name: _edit(name, axes[name], values[name], part, rows) for name in axes}
+        output = run(model, copies(base, len(part)), edit={n: e for n, e in edits.items() if e is not None}).output
+        for i in range(len(part)):
+            found.append(measured(metric, rows_of(output, i * rows, (i + 1) * rows, len(part) * rows), rows))
+    return torch.stack(found)
+
+
+def check_pair(base: Inputs, source: Inputs) -> None:
+    """Raise a StudyError unless both texts have the same inputs in the same shapes."""
+    if not isinstance(base, Mapping) or not isinstance(source, Mapping):
+        raise StudyError("base and source must be what a tokenizer gives, such as tokenizer(text, return_tensors='pt')")
+    if set(base) != set(source):
+        raise StudyError(f"base and source need the same inputs: {sorted(base)} and {sorted(source)}")
+    for name in base:
+        a, b = tuple(base[name].shape), tuple(source[name].shape)
+        if a != b:
+            raise StudyError(
+                f"base and source must have the same shape, token by token, but {name} has {a} and {b}: use texts of "
+                "equally many tokens (exchange one word for another), or pad both to one length on the same side"
+            )
+
+
+def places(axes: dict[str, tuple[str, ...]], wanted: Run, by: Sequence[str]) -> tuple[list[Cell], dict[str, Any]]:
+    """All places of a sweep in the order of ``by``, and a label for each along each axis."""
+    labels: dict[str, tuple[str, ...]] = {}
+    for word in by:
+        if word == "tap":
+            labels[word] = tuple(axes)
+            continue
+        if word not in AXES:
+            known = ("tap", *AXES)
+            raise StudyError(f"by knows no {word!r}.{did_you_mean(word, known)} Known are {', '.join(known)}.")
+        sizes = {name: wanted.calls[name][0].shape[_axis(name, names, word)] for name, names in axes.items()}
+        if len(set(sizes.values())) > 1:
+            raise StudyError(f"these taps do not have the same number of places by {word!r}: {sizes}; sweep them apart")
+        labels[word] = tuple(str(i) for i in range(next(iter(sizes.values()))))
+    cells = [Cell(tuple(axes), ())]
+    for word, names in labels.items():
+        if word == "tap":
+            cells = [Cell((name,), cell.places) for cell in cells for name in names]
+        else:
+            cells = [Cell(cell.taps, (*cell.places, (word, i))) for cell in cells for i in range(len(names))]
+    return cells, labels
+
+
+def _axis(name: str, axes: tuple[str, ...], word: str) -> int:
+    found = [axes.index(axis) for axis in AXES[word] if axis in axes]
+    if not found:
+        raise StudyError(f"{name} has the axes ({' '.join(axes)}) and cannot be patched by {word!r}")
+    if axes[0] not in ("batch", "#batch"):
+        raise StudyError(f"{name} is the same for all rows, its axes are ({' '.join(axes)}): it cannot be patched")
+    return found[0]
+
+
+def _edit(
+    name: str, axes: tuple[str, ...], calls: Sequence[Tensor], cells: Sequence[Cell], rows: int
+) -> Callable[[Tensor], Tensor] | None:
+    """What replaces, in each copy of the base, the part that its cell names; None where no cell names this tap."""
+    mine = [(i, cell) for i, cell in enumerate(cells) if name in cell.taps]
+    if not mine:
+        return None
+    values = iter(calls)
+
+    def put(x: Tensor) -> Tensor:
+        value = next(values)
+        if len(value) != rows or len(x) != len(cells) * rows:
+            raise StudyError(f"{name} is the same for all rows: it cannot be patched row by row")
+        x = x.clone()
+        for i, cell in mine:
+            index: list[Any] = [slice(None)] * value.dim()
+            for word, place in cell.places:
+                index[_axis(name, axes, word)] = place
+            x[i * rows : (i + 1) * rows][tuple(index)] = value[tuple(index)]
+        return x
+
+    return put
