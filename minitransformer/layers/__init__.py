@@ -5,7 +5,7 @@ from minitransformer.layers.adaptive import AdaptiveEmbedding, AdaptiveLogSoftma
 from minitransformer.layers.attention import MultiHeadAttention, attend
 from minitransformer.layers.blocks import PostNormBlock, PostNormCrossBlock, PreNormBlock, PreNormCrossBlock, Stack
 from minitransformer.layers.cache import BlockCache, DecoderCache, KVCache
-from minitransformer.layers.embeddings import Embeddings
+from minitransformer.layers.embeddings import Embeddings, tied
 from minitransformer.layers.feedforward import FeedForward, GatedFeedForward
 from minitransformer.layers.kernels import attend_fused, fast_linear, linear
 from minitransformer.layers.norms import RMSNorm
@@ -52,6 +52,7 @@ __all__ = [
     "relative_buckets",
     "sinusoids",
     "tap_names",
+    "tied",
     "token_positions",
     "trace",
 ]

@@ -6,6 +6,7 @@ Words are numbered by falling frequency, and a cluster is a range of numbers. In
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -113,12 +114,12 @@ class AdaptiveLogSoftmax(nn.Module):
 
     def _scores(self, x: Tensor, i: int) -> Tensor:
         if self.projections:
-            x = x @ self.projections[i].get_parameter("weight")
+            x = x @ cast(nn.Linear, self.projections[i]).weight
         if len(self.words) > 1:
             scores = self.words[i](x)
         else:
-            weight, bias = (parameter[slice(*self.clusters_of_words[i])] for parameter in self.words[0].parameters())
-            scores = F.linear(x, weight, bias)
+            words, part = cast(nn.Linear, self.words[0]), slice(*self.clusters_of_words[i])
+            scores = F.linear(x, words.weight[part], words.bias[part])
         if i == 0 and self.clusters is not None:
             scores = torch.cat([scores, self.clusters(x)], dim=-1)
         return scores

@@ -12,7 +12,7 @@ class Embeddings(nn.Module):
     """Word vector, plus token type, plus position; then perhaps a norm.
 
     Args:
-        word: the vocabulary's table, or whatever maps ids to vectors; pass the same module to share it.
+        word: the vocabulary's table, or whatever maps ids to vectors; see ``tied`` for how to share it.
         position: maps position ids to vectors (``LearnedPositions``, ``SinusoidalPositions``); None for none.
         token_type: a table for the first and second text of a pair, added when ids are given; None for none.
         norm: a norm on the sum; None for none.
@@ -80,6 +80,18 @@ class Embeddings(nn.Module):
                     f"position {last} does not exist: the model has {num_positions} positions. "
                     "Shorten the input (tokenizer: truncation=True) or generate fewer tokens."
                 )
+
+
+def tied(table: nn.Embedding) -> nn.Embedding:
+    """Another table with the very same weight, for a second place in a model.
+
+    One module in two places would do as well, but ``torch.func.functional_call`` cannot put its weight back.
+    """
+    other = nn.Embedding(
+        table.num_embeddings, table.embedding_dim, padding_idx=table.padding_idx, _weight=table.weight
+    )
+    other.weight = table.weight
+    return other
 
 
 def check_ids(name: str, ids: Tensor, table: nn.Module | int | None) -> None:

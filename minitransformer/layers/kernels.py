@@ -41,7 +41,7 @@ def attention(
     taps: tuple[Tap, Tap, Tap],
 ) -> Float[Tensor, "batch heads query head_size"]:
     """The function of ``readable`` (``attention.attend``), in whichever form suits."""
-    if any(tap.watched for tap in taps) or gradient_is_slow(query):
+    if any(tap.watched for tap in taps) or gradient_is_slow(query) or is_transformed(view.bias):
         return readable(query, key, value, view, temperature=temperature, dropout=dropout, taps=taps)
     return attend_fused(query, key, value, view, temperature=temperature, dropout=dropout)
 
@@ -56,8 +56,9 @@ def attend_fused(
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch heads query head_size"]:
     """The function of ``attend`` in one fused kernel; scores and pattern never exist as tensors."""
-    T, S, hidden = query.shape[2], key.shape[2], None
-    causal = view.is_causal_alone and T == S  # PyTorch's kernels align the first query with the first key
+    T, S, hidden, causal = query.shape[2], key.shape[2], None, view.is_causal_alone
+    if causal:  # PyTorch's kernels align the first query with the first key; to torch.jit.trace, sizes are tensors
+        causal = bool(T == S) if torch._C._get_tracing_state() is None else view.cache is None
     if not causal and not (view.is_causal_alone and T == 1):
         hidden = view.hidden(T, S, query.dtype, query.device)
     return F.scaled_dot_product_attention(
@@ -71,6 +72,13 @@ def gradient_is_slow(query: Tensor) -> bool:
     It does in half precision on CPUs: training in bfloat16 is 1.6 times as quick without it.
     """
     return query.requires_grad and query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16)
+
+
+def is_transformed(bias: Tensor | None) -> bool:
+    """Whether ``torch.func`` differentiates the bias, which PyTorch's kernel for CPUs cannot see."""
+    if bias is None or torch.compiler.is_compiling():
+        return False
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(bias))
 
 
 def linear(layer: nn.Module, x: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:

@@ -37,6 +37,7 @@ from minitransformer.layers import (
     Stack,
     View,
     activation,
+    tied,
 )
 from minitransformer.models import seq2seq
 from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
@@ -141,7 +142,7 @@ class BartModel(seq2seq.EncoderDecoder, BartPretrained):
         super().__init__(config)
         D = config.hidden_size
 
-        def make_embeddings() -> Embeddings:
+        def make_embeddings(word: nn.Embedding) -> Embeddings:
             return Embeddings(
                 word=word,
                 position=LearnedPositions(config.num_positions, D, offset=2),
@@ -151,9 +152,9 @@ class BartModel(seq2seq.EncoderDecoder, BartPretrained):
             )
 
         word = nn.Embedding(config.vocab_size, D, padding_idx=config.pad_token_id)
-        self.encoder_embeddings = make_embeddings()
+        self.encoder_embeddings = make_embeddings(word)
         self.encoder = Stack(encoder_block(config) for _ in range(config.num_layers))
-        self.decoder_embeddings = make_embeddings()
+        self.decoder_embeddings = make_embeddings(tied(word))
         self.decoder = Stack(decoder_block(config) for _ in range(config.decoder_layers))
 
     def encode(self, input_ids: Ids, attention_mask: Ids | None = None) -> Tensor:

@@ -23,7 +23,7 @@ from minitransformer.files import together, write_whole
 from minitransformer.generation import GenerationConfig, generate
 from minitransformer.hub import Repository, as_repository, read_json
 from minitransformer.layers import token_positions, trace
-from minitransformer.models.boundary import can_be_read, check_inputs
+from minitransformer.models.boundary import can_be_read, check_inputs, is_root_of_trace
 from minitransformer.models.drawing import draw_weights, drawn_when_built
 from minitransformer.models.resizing import resize
 from minitransformer.options import shown
@@ -122,6 +122,8 @@ class PretrainedModel(nn.Module):
             args = (*(inputs.pop(name) for name in self._arguments[: len(args)]), *args[len(self._arguments) :])
             kwargs = inputs
         output = self._run(args, kwargs, output_hidden_states, output_attentions)
+        if is_root_of_trace(self):
+            return {name: x for name, x in output.items() if isinstance(x, Tensor)}
         return output.to_tuple() if return_dict is False else output
 
     def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:

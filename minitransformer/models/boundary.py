@@ -29,6 +29,12 @@ def can_be_read(inputs: Iterable[Any]) -> bool:
     return all(type(x) in (Tensor, nn.Parameter) and not x.is_meta and not wrapped(x) for x in tensors)
 
 
+def is_root_of_trace(model: nn.Module) -> bool:
+    """Whether ``torch.jit.trace`` was asked for this very model: it wants a plain dictionary of tensors."""
+    names = torch.jit._trace._trace_module_map if torch._C._get_tracing_state() is not None else None
+    return names is not None and names.get("__module") is model
+
+
 def check_inputs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     """Check the arguments of a call; masks of (batch, query, key) get their axis of heads in ``args`` or ``kwargs``.
 

@@ -38,6 +38,7 @@ from minitransformer.layers import (
     Stack,
     View,
     activation,
+    tied,
     token_positions,
 )
 from minitransformer.models import heads
@@ -144,7 +145,7 @@ class CTRLModel(CTRLPretrained):
         word = nn.Embedding(config.vocab_size, D)
         self.embeddings = Embeddings(
             word=word,
-            token_type=word,  # token types, if any, are looked up among the words
+            token_type=tied(word),  # token types, if any, are looked up among the words
             position=SinglePrecisionPositions(config.num_positions, D),
             scale=D**0.5,
             dropout=config.embedding_dropout,

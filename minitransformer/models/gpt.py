@@ -38,6 +38,7 @@ from minitransformer.layers import (
     Stack,
     View,
     activation,
+    tied,
     token_positions,
 )
 from minitransformer.models import heads
@@ -143,7 +144,7 @@ class OpenAIGPTModel(OpenAIGPTPretrained):
         word = nn.Embedding(config.vocab_size, D)
         self.embeddings = Embeddings(
             word=word,
-            token_type=word,  # token types, if any, are looked up among the words
+            token_type=tied(word),  # token types, if any, are looked up among the words
             position=LearnedPositions(config.num_positions, D),
             dropout=config.embedding_dropout,
         )

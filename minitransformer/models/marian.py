@@ -36,6 +36,7 @@ from minitransformer.layers import (
     Stack,
     View,
     activation,
+    tied,
 )
 from minitransformer.models import seq2seq
 from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
@@ -170,11 +171,10 @@ class MarianModel(seq2seq.EncoderDecoder, MarianPretrained):
 
         make_words = partial(nn.Embedding, embedding_dim=D, padding_idx=config.pad_token_id)
         self.shared = make_words(config.vocab_size) if config.shared_vocabulary else None
-        self.encoder_embeddings = make_embeddings(self.shared or make_words(config.vocab_size))
+        one, rows = self.shared, config.decoder_rows or config.target_vocab_size
+        self.encoder_embeddings = make_embeddings(tied(one) if one else make_words(config.vocab_size))
         self.encoder = Stack(encoder_block(config) for _ in range(config.num_layers))
-        self.decoder_embeddings = make_embeddings(
-            self.shared or make_words(config.decoder_rows or config.target_vocab_size)
-        )
+        self.decoder_embeddings = make_embeddings(tied(one) if one else make_words(rows))
         self.decoder = Stack(decoder_block(config) for _ in range(config.decoder_layers))
 
     def encode(self, input_ids: Ids, attention_mask: Ids | None = None) -> Tensor:

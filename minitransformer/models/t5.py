@@ -45,6 +45,7 @@ from minitransformer.layers import (
     Stack,
     View,
     activation,
+    tied,
 )
 from minitransformer.layers import linear as linear_layer
 from minitransformer.models import heads, seq2seq
@@ -271,7 +272,7 @@ class T5Model(seq2seq.EncoderDecoder, T5Pretrained):
         self.encoder_embeddings = Embeddings(word, dropout=config.dropout)
         self.encoder = t5_stack(config, config.num_layers, encoder_block)
         self.encoder_positions = t5_positions(config, bidirectional=True)
-        self.decoder_embeddings = Embeddings(word, dropout=config.dropout)
+        self.decoder_embeddings = Embeddings(tied(word), dropout=config.dropout)
         self.decoder = t5_stack(config, decoder_layers, decoder_block)
         self.decoder_positions = t5_positions(config, bidirectional=False)
 
@@ -324,7 +325,7 @@ class ScaledLogits(Logits):
     """Logits of vectors divided by the root of their size: the embedding table, when tied, has large entries."""
 
     def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token classes"]:
-        return super().forward(x * x.shape[-1] ** -0.5)
+        return super().forward(x * self.output.in_features**-0.5)
 
 
 class T5ForConditionalGeneration(seq2seq.ConditionalGeneration, T5Pretrained):

@@ -60,6 +60,7 @@ from minitransformer.layers import (
     Stack,
     View,
     activation,
+    tied,
 )
 from minitransformer.models import seq2seq
 from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
@@ -196,7 +197,7 @@ class TransformerModel(seq2seq.EncoderDecoder, TransformerPretrained):
         target = nn.Embedding(config.target_vocab_size, D, padding_idx=config.pad_token_id)
         self.encoder_embeddings = make_embeddings(source)
         self.encoder = Stack(encoder_block(config) for _ in range(config.num_layers))
-        self.decoder_embeddings = make_embeddings(source if config.tie_word_embeddings else target)
+        self.decoder_embeddings = make_embeddings(tied(source) if config.tie_word_embeddings else target)
         self.decoder = Stack(decoder_block(config) for _ in range(config.decoder_layers))
 
     def encode(self, input_ids: Ids, attention_mask: Ids | None = None) -> Tensor:

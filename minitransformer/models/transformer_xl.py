@@ -458,7 +458,7 @@ class TransfoXLLMHeadModel(GenerativeModel, TransfoXLPretrained):
                 words.weight = table.weight
         for i, tied in enumerate(config.projection_is_tied):
             if tied and config.has_projections:
-                self.head.projections[i] = embeddings.projections[i if config.div_val > 1 else 0]
+                self.head.projections[i].weight = embeddings.projections[i if config.div_val > 1 else 0].weight
 
     def forward(
         self,
