@@ -11,12 +11,19 @@ import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_MESSAGE = 4000
+"""Letters of an error; what it quotes of a file may have millions."""
 LONGEST_NAME = 200
 """Of what may be a slip of the pen; to look for neighbours of anything longer takes time."""
 
 
 class MinitransformerError(Exception):
     """Base of all errors that the library raises on purpose."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        rest = len(text) - LONGEST_MESSAGE
+        return text if rest <= 0 else f"{text[: LONGEST_MESSAGE // 2]} [...] {text[-LONGEST_MESSAGE // 2 :]}"
 
 
 class ConfigError(MinitransformerError, ValueError):

@@ -163,6 +163,9 @@ class Repository:
             path = folder / name
             if path.is_file():
                 return path
+            if os.path.lexists(path):
+                leads = f"is a link to {os.readlink(path)}, where" if path.is_symlink() else "is there, but"
+                raise MissingFileError(f"{path} {leads} no file is: mend it or remove it")
             if not required:
                 return None
             if not folder.is_dir():

@@ -77,6 +77,8 @@ class Only:
 
 ANY_CASE: Final = object()
 """In a hint: upper and lower case are alike in a choice of texts."""
+CAPPED: Final = object()
+"""In a hint: an integer beyond 64 bits is taken for the greatest of them (lengths that stand for "none")."""
 INTERNAL: Final = object()
 """In a hint: not for callers; other options are turned into it."""
 
@@ -376,6 +378,10 @@ def _read_int(value: Any) -> int:
     return whole if -MOST - 1 <= whole <= MOST else refuse("an integer of at most 64 bits")
 
 
+def _capped(value: Any) -> Any:
+    return min(value, MOST) if type(value) is int else value
+
+
 def _read_float(value: Any) -> float:
     found = value if type(value) is float else plain(value)
     if isinstance(found, bool) or not isinstance(found, numbers.Real):
@@ -438,6 +444,8 @@ def _narrowed(inner: Any, extra: tuple[Any, ...]) -> Kind:
     if ranges and inner not in (int, float):
         ranges = []
     kind = _PLAIN[float] if inner is float else kind_of(inner)
+    if CAPPED in extra:
+        kind = dataclasses.replace(kind, read=lambda value: _PLAIN[int].read(_capped(value)))
     schema, words = kind.schema, kind.words
     checks: list[Callable[[Any], bool]] = []
     if inner is float and not ranges:
@@ -603,6 +611,9 @@ def _join(words: Sequence[str]) -> str:
 
 # Messages -----------------------------------------------------------------------------------------------------------
 
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, what turns the direction of writing, and halves of characters."""
+
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 120
 _REPR.maxlong = 60
@@ -617,6 +628,22 @@ def shown(value: Any) -> str:
     except Exception:  # integers of thousands of digits, objects whose repr fails
         text = f"a value of type {type(value).__name__}"
     return " ".join(text.split()) if "\n" in text else text
+
+
+def harmless(text: str) -> str:
+    r"""Text without anything that steers a terminal: ``\u001b`` in the place of an escape character."""
+    return STEERING.sub(lambda found: escaped(found[0]), text)
+
+
+def escaped(character: str) -> str:
+    """A character as JSON writes it."""
+    number = ord(character)
+    return f"\\u{number:04x}" if number < 0x10000 else "\\u{:04x}\\u{:04x}".format(*_pair(number))
+
+
+def _pair(number: int) -> tuple[int, int]:
+    """The surrogates that JSON writes a character beyond the first 65,536 with."""
+    return 0xD800 + (number - 0x10000 >> 10), 0xDC00 + (number - 0x10000 & 0x3FF)
 
 
 def _as_json(value: Any) -> Any:

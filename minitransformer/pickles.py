@@ -171,13 +171,13 @@ class _Machine:
         """The next number without a sign."""
         return int.from_bytes(self.take(size), "little")
 
-    def line(self) -> str:
+    def line(self, encoding: str = "utf-8") -> str:
         """The next line, without its end."""
         end = self.data.find(b"\n", self.at, self.at + 10_000)
         if end < 0:
             raise PickleError(f"a line at byte {self.at} has no end")
         line, self.at = self.data[self.at : end], end + 1
-        return line.decode("utf-8")
+        return line.decode(encoding)
 
     def above_mark(self) -> list[Any]:
         """What was put on the stack since the last mark; the stack is as it was then."""
@@ -375,7 +375,7 @@ _RARE: dict[int, Callable[[_Machine], None]] = {
     0x8B: _integer(4),
     ord("F"): _float,
     ord("G"): lambda m: m.stack.append(struct.unpack(">d", m.take(8))[0]),
-    ord("V"): lambda m: m.stack.append(m.line().encode("latin-1", "backslashreplace").decode("raw-unicode-escape")),
+    ord("V"): lambda m: m.stack.append(m.line("raw-unicode-escape")),
     0x8D: _text(8),
     ord("S"): _quoted,
     ord("U"): _text(1),  # texts of Python 2

@@ -21,8 +21,7 @@ from minitransformer.cli.train import train
 
 app = typer.Typer(
     name="minitransformer",
-    help="Transformers written by hand: run a task, train and measure a model, look inside a checkpoint, serve it, see "
-    "the demo.",
+    help="Transformers written by hand: run a task, train and measure a model, look inside it, serve it, see the demo.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

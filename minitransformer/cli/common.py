@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import typer
 
-from minitransformer.cli.streams import drop_output, harmless, said
+from minitransformer.cli.streams import drop_output, said
 from minitransformer.errors import MinitransformerError, PipelineError, did_you_mean
-from minitransformer.options import Option, shown, unknown_name
+from minitransformer.options import Option, harmless, shown, unknown_name
 
 DTYPE_NAMES = ("float32", "bfloat16", "float16", "float64", "auto", "float", "half", "double")
 
@@ -46,12 +46,17 @@ def fail(message: str, error: BaseException) -> NoReturn:
     raise typer.Exit(2) from error
 
 
+class _Harmless(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return harmless(super().format(record))
+
+
 @contextmanager
 def speaking(level: int) -> Iterator[None]:
     """Show what the library has to say on standard error."""
     logger = logging.getLogger("minitransformer")
     handler, before = logging.StreamHandler(sys.stderr), logger.level
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Harmless("%(message)s"))
     logger.addHandler(handler)
     logger.setLevel(level)
     try:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from minitransformer.cli.common import check_dtype, clear_errors, progress, read_options, split_options
-from minitransformer.cli.streams import harmless
+from minitransformer.options import harmless
 
 
 def evaluate(
@@ -62,7 +62,7 @@ def evaluate(
 
         from minitransformer.evaluation import run
 
-        options = read_options(texts, run.evaluation_options(task), f"the evaluation of {task}")
+        options = read_options(texts, run.evaluation_options(task, texts), f"the evaluation of {task}")
         if format is not None:
             options["format"] = format
         if columns:

@@ -14,10 +14,10 @@ from typing import IO, Annotated, Any
 import typer
 
 from minitransformer.cli.common import check_dtype, clear_errors, progress, read_options, split_options
-from minitransformer.cli.streams import harmless
 from minitransformer.errors import PipelineError, SavingError
 from minitransformer.files import open_whole
 from minitransformer.jsons import JSONError, parse_json
+from minitransformer.options import harmless
 
 LONGEST_LINE = 2**24
 """Characters of a line of a file of texts, at most."""

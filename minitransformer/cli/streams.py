@@ -10,15 +10,14 @@ from __future__ import annotations
 import codecs
 import io
 import os
-import re
 import sys
 from typing import Any
 
 import typer
 
+from minitransformer.options import escaped
+
 ESCAPES = "minitransformer.escapes"
-STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, what turns the direction of writing, and halves of characters."""
 
 
 def prepare() -> None:
@@ -68,22 +67,7 @@ def said(error: OSError) -> str:
     return f"standard output cannot be written: {what}" if error.filename is None else f"{error.filename}: {what}"
 
 
-def harmless(text: str) -> str:
-    r"""Text without anything that steers a terminal: ``\u001b`` in the place of an escape character."""
-    return STEERING.sub(lambda found: _escaped(found[0]), text)
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    return f"\\u{number:04x}" if number < 0x10000 else "\\u{:04x}\\u{:04x}".format(*_pair(number))
-
-
-def _pair(number: int) -> tuple[int, int]:
-    """The surrogates that JSON writes a character beyond the first 65,536 with."""
-    return 0xD800 + (number - 0x10000 >> 10), 0xDC00 + (number - 0x10000 & 0x3FF)
-
-
 def _escape(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(map(_escaped, error.object[error.start : error.end])), error.end
+    return "".join(map(escaped, error.object[error.start : error.end])), error.end

@@ -89,7 +89,7 @@ class Perplexity(LanguageModelling):
         join, window, batch_size: see `LanguageModelling`.
     """
 
-    stride: Count | None = None
+    stride: int | None = None
 
     task = "text-generation"
 

@@ -35,6 +35,7 @@ from minitransformer.generation.inputs import (
     settle_lengths,
     source_ids,
     special_tokens,
+    written_vocabulary,
 )
 from minitransformer.generation.outputs import GenerateOutput, Record
 from minitransformer.generation.processors import AllowedTokens, Processor, apply, build_processors
@@ -436,9 +437,10 @@ def _prepare(
         "prefix_allowed_tokens_fn": prefix_allowed_tokens_fn,
         "assistant_model": assistant_model,
     }
-    given |= {"tokenizer": tokenizer, "use_model_defaults": use_model_defaults}
+    given |= {"tokenizer": tokenizer, "use_model_defaults": use_model_defaults, "generator": generator}
     given = {name: OBJECTS[name].read(value, GenerationError) for name, value in given.items()}
     config = resolve(model.generation_config, generation_config, options, use_model_defaults)
+    vocab_size = written_vocabulary(model.config)
     eos, pad = special_tokens(config, model.device)
 
     # What the model reads, and what it starts to write after.
@@ -448,7 +450,9 @@ def _prepare(
     read: dict[str, Any] = {"attention_mask": attention_mask}
     if model.config.is_encoder_decoder:
         source = ids
-        ids, decoder_attention_mask = decoder_prompt(config, decoder_input_ids, decoder_attention_mask, source)
+        ids, decoder_attention_mask = decoder_prompt(
+            config, decoder_input_ids, decoder_attention_mask, source, vocab_size
+        )
         prompt = ids
         read |= {"input_ids": source, "encoder_outputs": encoder_outputs}
         read |= {"decoder_attention_mask": decoder_attention_mask}
@@ -484,7 +488,7 @@ def _prepare(
             prompt_length=ids.shape[1],
             source_ids=source,
             eos=eos,
-            vocab_size=model.config.vocab_size,
+            vocab_size=vocab_size,
             allowed_tokens=prefix_allowed_tokens_fn,
             extra=_list(given["logits_processor"]),
         ),

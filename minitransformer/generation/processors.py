@@ -46,7 +46,7 @@ def build_processors(
         prompt_length: number of ids before the first new token.
         source_ids: (batch, source) the encoder's ids, or a decoder-only model's prompt.
         eos: ids that end a sequence.
-        vocab_size: size of the vocabulary, against which ids in the options are checked.
+        vocab_size: how many tokens there are to write; ids in the options are among them.
         allowed_tokens: ``prefix_allowed_tokens_fn``.
         extra: the caller's own processors; they see the scores before sampling's filters.
 
@@ -54,6 +54,7 @@ def build_processors(
         GenerationError: an option names a token that the model does not have, or needs an end token and has none.
     """
     check_tokens(config, vocab_size)
+    _check_source(config, source_ids, vocab_size)
     chain: list[Processor] = []
 
     def add(function: Callable[..., Tensor], **arguments: object) -> None:
@@ -373,3 +374,13 @@ def check_tokens(config: GenerationConfig, vocab_size: int) -> None:
         wrong = sorted({token for token in found if not 0 <= token < vocab_size})
         if wrong:
             raise GenerationError(f"{name} names tokens {wrong[:5]}; the model's vocabulary is 0 to {vocab_size - 1}")
+
+
+def _check_source(config: GenerationConfig, source_ids: Tensor, vocab_size: int) -> None:
+    """Where the source's tokens are looked for among those to write, these must have them."""
+    for name, neutral in (("encoder_repetition_penalty", 1.0), ("encoder_no_repeat_ngram_size", 0)):
+        if getattr(config, name) != neutral and int(source_ids.max()) >= vocab_size:
+            raise GenerationError(
+                f"{name} looks for the source's tokens in what is written, but source and target have vocabularies of "
+                f"their own, and the target's ends at {vocab_size - 1}: leave it out"
+            )

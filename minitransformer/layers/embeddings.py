@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from minitransformer.errors import InputError
 from minitransformer.layers.taps import Tap
 
 
@@ -49,12 +50,12 @@ class Embeddings(nn.Module):
         """Look everything up and add it.
 
         Raises:
-            ValueError: token types are given, and the model has none.
+            InputError: token types are given, and the model has none.
         """
         x = self.words(self.word(input_ids))
         if token_type_ids is not None:  # before the position: the order of a float sum shows in its last bits
             if self.token_type is None:
-                raise ValueError("this model has no token types: leave token_type_ids out")
+                raise InputError("this model has no token types: leave token_type_ids out")
             x = x + self.token_types(self.token_type(token_type_ids))
         if self.scale != 1.0:
             x = x * self.scale
@@ -68,7 +69,7 @@ class Embeddings(nn.Module):
     def check(
         self, input_ids: Tensor, position_ids: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> None:
-        """Raise a ValueError that names the id, if one lies outside of its table."""
+        """Raise an InputError that names the id, if one lies outside of its table."""
         check_ids("input_ids", input_ids, self.word)
         if token_type_ids is not None:
             check_ids("token_type_ids", token_type_ids, self.token_type)
@@ -76,7 +77,7 @@ class Embeddings(nn.Module):
         if position_ids is not None and num_positions is not None and position_ids.numel():
             last = int(position_ids.max())
             if last >= num_positions:
-                raise ValueError(
+                raise InputError(
                     f"position {last} does not exist: the model has {num_positions} positions. "
                     "Shorten the input (tokenizer: truncation=True) or generate fewer tokens."
                 )
@@ -95,11 +96,11 @@ def tied(table: nn.Embedding) -> nn.Embedding:
 
 
 def check_ids(name: str, ids: Tensor, table: nn.Module | int | None) -> None:
-    """Raise a ValueError that names the id, if one lies outside of a table, where that says how many rows it has."""
+    """Raise an InputError that names the id, if one lies outside of a table, where that says how many rows it has."""
     size = table if isinstance(table, int) else getattr(table, "num_embeddings", None)
     if size is not None and ids.numel() and not (0 <= int(ids.min()) and int(ids.max()) < size):
         wrong = int(ids.max()) if int(ids.max()) >= size else int(ids.min())
-        raise ValueError(
+        raise InputError(
             f"{name} holds {wrong}, but the model knows the ids 0 to {size - 1}: "
             "do the tokenizer and the model belong together?"
         )

@@ -45,6 +45,7 @@ from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel
 from minitransformer.models.heads import Logits, MaskedLMHead, Pooler
 from minitransformer.models.losses import classification_loss, token_loss
 from minitransformer.models.outputs import BaseOutput, PreTrainingOutput
+from minitransformer.ranges import Count, Depth, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -64,24 +65,24 @@ class AlbertConfig(ModelConfig):
         "num_memory_blocks": "transformers ignores it",
     }
 
-    vocab_size: int = 30000
-    embedding_size: int = 128
-    hidden_size: int = 4096
-    num_layers: int = key("num_hidden_layers", 12)
-    num_groups: int = key("num_hidden_groups", 1)
-    num_blocks: int = key("inner_group_num", 1)
-    num_heads: int = key("num_attention_heads", 64)
-    intermediate_size: int = 16384
+    vocab_size: Width = 30000
+    embedding_size: Width = 128
+    hidden_size: Width = 4096
+    num_layers: Depth = key("num_hidden_layers", 12)
+    num_groups: Layers = key("num_hidden_groups", 1)
+    num_blocks: Layers = key("inner_group_num", 1)
+    num_heads: Count = key("num_attention_heads", 64)
+    intermediate_size: Width = 16384
     activation: str = key("hidden_act", "gelu_new")
-    dropout: float = key("hidden_dropout_prob", 0.0)
-    attention_dropout: float = key("attention_probs_dropout_prob", 0.0)
-    classifier_dropout: float | None = key("classifier_dropout_prob", 0.1)
-    num_positions: int = key("max_position_embeddings", 512)
-    type_vocab_size: int = 2
-    norm_eps: float = key("layer_norm_eps", 1e-12)
-    pad_token_id: int | None = 0
-    bos_token_id: int | None = 2
-    eos_token_id: int | list[int] | None = 3
+    dropout: Rate = key("hidden_dropout_prob", 0.0)
+    attention_dropout: Rate = key("attention_probs_dropout_prob", 0.0)
+    classifier_dropout: Rate | None = key("classifier_dropout_prob", 0.1)
+    num_positions: Positions = key("max_position_embeddings", 512)
+    type_vocab_size: Width = 2
+    norm_eps: Rate = key("layer_norm_eps", 1e-12)
+    pad_token_id: TokenId | None = 0
+    bos_token_id: TokenId | None = 2
+    eos_token_id: TokenId | list[TokenId] | None = 3
 
     @property
     def head_dropout(self) -> float:
@@ -93,8 +94,8 @@ class AlbertConfig(ModelConfig):
         super().check()
         if not 1 <= self.num_groups <= self.num_layers:
             raise ConfigError(f"num_hidden_groups must be 1 to num_hidden_layers {self.num_layers}: {self.num_groups}")
-        if self.num_blocks < 1:
-            raise ConfigError(f"inner_group_num must be at least 1, not {self.num_blocks}")
+        if self.num_groups * self.num_blocks > 1000:
+            raise ConfigError(f"{self.num_groups} groups of {self.num_blocks} blocks are more than 1000 blocks")
 
 
 GROUP, BLOCK = "encoder.albert_layer_groups.{i}.albert_layers.{j}", "encoder.groups.{i}.blocks.{j}"

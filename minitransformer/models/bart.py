@@ -51,6 +51,7 @@ from minitransformer.models.fairseq import (
 from minitransformer.models.heads import DenseClassifier, Logits
 from minitransformer.models.outputs import Seq2SeqOutput
 from minitransformer.models.seq2seq import need_source
+from minitransformer.ranges import Rate, TokenId, Width
 from minitransformer.weights import WeightMap, embedding, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -62,9 +63,9 @@ class BartConfig(FairseqConfig):
 
     model_type: ClassVar[str] = "bart"
 
-    vocab_size: int = 50265
-    classifier_dropout: float = 0.0
-    decoder_start_token_id: int | None = 2
+    vocab_size: Width = 50265
+    classifier_dropout: Rate = 0.0
+    decoder_start_token_id: TokenId | None = 2
     id2label: dict[int, str] = field(default_factory=lambda: {i: f"LABEL_{i}" for i in range(3)})
     generation: dict[str, Any] = field(default_factory=lambda: {"forced_eos_token_id": 2}, metadata={"key": None})
 
@@ -220,6 +221,7 @@ ARCHITECTURE = Architecture(
     {
         "Model": BartModel,
         "ForSeq2SeqLM": BartForConditionalGeneration,
+        "ForMaskedLM": BartForConditionalGeneration,
         "ForSequenceClassification": BartForSequenceClassification,
         "ForQuestionAnswering": BartForQuestionAnswering,
     },

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,17 +15,27 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from minitransformer.arguments import HUB, READING_MODELS, WRITING, as_bytes, settle, take_repository
-from minitransformer.config import ModelConfig, config_names
-from minitransformer.errors import ArgumentError, CheckpointError, ConfigError, warn_caller
+from minitransformer.arguments import READING_MODELS, WRITING, as_bytes, settle, take, take_repository
+from minitransformer.config import ModelConfig
+from minitransformer.errors import ArgumentError, CheckpointError, warn_caller
 from minitransformer.files import together, write_whole
-from minitransformer.generation import GenerationConfig, generate
+from minitransformer.generation import GenerationConfig, generate, transition_scores
 from minitransformer.hub import Repository, as_repository, read_json
 from minitransformer.layers import token_positions, trace
 from minitransformer.models.boundary import can_be_read, check_inputs, is_root_of_trace
 from minitransformer.models.drawing import draw_weights, drawn_when_built
+from minitransformer.models.loading import (
+    MODEL_ARGUMENTS,
+    SAVE_ARGUMENTS,
+    DTypeArgument,
+    as_dtype,
+    init_arguments,
+    known_names,
+    one_device,
+    strange_classes,
+)
 from minitransformer.models.resizing import resize
-from minitransformer.options import shown
+from minitransformer.models.sizes import check_room, check_sizes
 from minitransformer.weights import (
     BACKBONE,
     WeightMap,
@@ -40,7 +49,6 @@ from minitransformer.weights.misfits import MisfitError
 from minitransformer.weights.sources import Renaming, Source, Tensors
 
 MakeBlock = Callable[..., nn.Module]
-DTypeArgument = torch.dtype | str | None
 
 NEW_HEAD = "the head is drawn anew"
 MASKS = ("attention_mask", "decoder_attention_mask")
@@ -190,7 +198,11 @@ class PretrainedModel(nn.Module):
         """A new model with random weights, drawn as for pretraining (normal, ``config.initializer_range``).
 
         So is ``Class(config)``.
+
+        Raises:
+            ConfigError: its weights would take more memory than the machine has.
         """
+        check_room(cls, config)
         return cls(config)
 
     @classmethod
@@ -257,13 +269,17 @@ class PretrainedModel(nn.Module):
         files = {name: options.pop(name, None) for name in ("use_safetensors", "variant")}
         names = Renaming(strip_prefix, options.pop("key_mapping", None) or {})
         dtype = as_dtype(dtype, config)
+        habits = take(options, READING_MODELS)
         config = config.override(options)
-        settle(options, READING_MODELS, [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)], f"{cls.__name__}.from_pretrained")
+        known = [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)]
+        settle({**habits, **options}, READING_MODELS, known, f"{cls.__name__}.from_pretrained")
 
         assert repository is not None or tensors is not None  # checked above
         source: Source = Tensors(tensors) if repository is None or tensors else open_checkpoint(repository, **files)
         source = names.applied_to(source)
         config = cls.config_for(config, source)
+        assert isinstance(config, ModelConfig)
+        check_sizes(config, source)
         with without_memory():  # no memory and no random numbers for weights that the file will bring
             model = cls(config, **init)
         starts_anew = new_head or allow_missing_head or (allow_missing_head is None and model.head_is_for_a_task())
@@ -485,6 +501,16 @@ class GenerativeModel(PretrainedModel):
         """Continue the prompts ``input_ids``; options and result as in ``minitransformer.generation.generate``."""
         return generate(self, input_ids, **options)
 
+    def compute_transition_scores(
+        self,
+        sequences: Tensor,
+        scores: tuple[Tensor, ...],
+        beam_indices: Tensor | None = None,
+        normalize_logits: bool = False,
+    ) -> Tensor:
+        """The score of every generated token, (rows, new tokens); as ``generation.transition_scores``."""
+        return transition_scores(sequences, scores, beam_indices, normalize_logits=normalize_logits)
+
     def load_generation_config(self, repository: Repository | None, given: Any = None) -> None:
         """Take the ``given`` one, or read generation_config.json, if there is one."""
         path = None if repository is None else repository.find("generation_config.json")
@@ -527,82 +553,6 @@ def read_config(source: str | Path | Repository) -> dict[str, Any]:
         MissingFileError: there is none.
     """
     return read_json(as_repository(source).file("config.json"))
-
-
-DTYPES = {
-    "float64": torch.float64,
-    "double": torch.float64,
-    "float32": torch.float32,
-    "float": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "half": torch.float16,
-}
-"""What a model can compute in, by name."""
-
-
-def as_dtype(dtype: DTypeArgument, config: ModelConfig) -> torch.dtype:
-    """The torch type that is meant by a type, a name, or "auto" (what config.json says).
-
-    Raises:
-        ConfigError: no floating-point type has that name.
-    """
-    name = (config.torch_dtype if isinstance(dtype, str) and dtype == "auto" else dtype) or "float32"
-    found = DTYPES.get(name.removeprefix("torch.")) if isinstance(name, str) else name
-    if not isinstance(found, torch.dtype) or found not in DTYPES.values():
-        raise ConfigError(f"dtype {shown(name)} is not a floating-point type such as float32, bfloat16 or float16")
-    return found
-
-
-def one_device(device_map: Any) -> torch.device | str | int:
-    """The device that a ``device_map`` names: "auto" is an accelerator, if there is one.
-
-    Raises:
-        ArgumentError: it names several, or none.
-    """
-    if isinstance(device_map, Mapping):
-        several = list(dict.fromkeys(device_map.values()))
-        if len(several) != 1:
-            raise ArgumentError(
-                f"device_map={device_map!r} names {len(several)} devices, but a model is on one: device="
-            )
-        (device_map,) = several
-    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
-        return torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    if not isinstance(device_map, str | int | torch.device) or isinstance(device_map, bool) or device_map == "disk":
-        raise ArgumentError(f"device_map={device_map!r} is no device: pass device_map='auto', or device='cpu'")
-    return device_map
-
-
-MODEL_ARGUMENTS = (
-    "config dtype torch_dtype device device_map allow_missing_head new_head allow_unused strip_prefix "
-    "ignore_mismatched_sizes output_loading_info use_safetensors variant state_dict key_mapping generation_config"
-).split()
-"""Keyword arguments of ``from_pretrained`` that have a meaning here, beside fields of the config and ``HUB``."""
-SAVE_ARGUMENTS = ("max_shard_size", "variant", "state_dict", "is_main_process", "save_function")
-
-
-def known_names(kind: type[ModelConfig]) -> list[str]:
-    """What else ``from_pretrained`` takes by name."""
-    return [*HUB, "num_labels", "id2label", "label2id", *config_names(kind)]
-
-
-def init_arguments(cls: type[PretrainedModel]) -> list[str]:
-    """Names of the arguments that a class takes beside the config."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return [name for name in named if name not in ("self", "config")]
-
-
-def strange_classes(cls: type[PretrainedModel], config: ModelConfig) -> str:
-    """The classes that config.json names, if this family has none of that kind, in transformers or here."""
-    stem = re.escape(type(config).__name__.removesuffix("Config"))
-    usual = re.compile(
-        rf"(TF|Flax)?(OpenAI)?{stem}(PreTrained|Encoder|LMHead|DoubleHeads|MT|WithLMHead)?(Model|For\w+)"
-    )
-    ours = {parent.__name__ for parent in cls.__mro__}
-    strange = [name for name in config.architectures if not (usual.fullmatch(name) or name in ours)]
-    return ", ".join(strange) if len(strange) == len(config.architectures) else ""
 
 
 def write_json(path: Path, contents: Mapping[str, Any]) -> None:

@@ -38,7 +38,9 @@ from minitransformer.layers import (
 from minitransformer.models import heads
 from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits, MaskedLMHead, Pooler
-from minitransformer.models.outputs import BaseOutput
+from minitransformer.models.losses import classification_loss, token_loss
+from minitransformer.models.outputs import BaseOutput, NextSentencePreTrainingOutput
+from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Legacy, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -51,19 +53,19 @@ class BertConfig(ModelConfig):
     model_type: ClassVar[str] = "bert"
     REQUIRES = {"position_embedding_type": ("absolute",)}
 
-    vocab_size: int = 30522
-    hidden_size: int = 768
-    num_layers: int = key("num_hidden_layers", 12)
-    num_heads: int = key("num_attention_heads", 12)
-    intermediate_size: int = 3072
+    vocab_size: Width = 30522
+    hidden_size: Width = 768
+    num_layers: Layers = key("num_hidden_layers", 12)
+    num_heads: Count = key("num_attention_heads", 12)
+    intermediate_size: Width = 3072
     activation: str = key("hidden_act", "gelu")
-    dropout: float = key("hidden_dropout_prob", 0.1)
-    attention_dropout: float = key("attention_probs_dropout_prob", 0.1)
-    classifier_dropout: float | None = None
-    num_positions: int = key("max_position_embeddings", 512)
-    type_vocab_size: int = 2
-    norm_eps: float = key("layer_norm_eps", 1e-12)
-    pad_token_id: int | None = 0
+    dropout: Rate = key("hidden_dropout_prob", 0.1)
+    attention_dropout: Rate = key("attention_probs_dropout_prob", 0.1)
+    classifier_dropout: Rate | None = None
+    num_positions: Positions = key("max_position_embeddings", 512)
+    type_vocab_size: Width = 2
+    norm_eps: Rate = key("layer_norm_eps", 1e-12)
+    pad_token_id: TokenId | None = 0
 
     @property
     def head_dropout(self) -> float:
@@ -96,6 +98,13 @@ WEIGHTS = WeightMap(
             Row("cls.predictions.bias", "head.output.bias"),
         ],
         "ForNextSentencePrediction": linear("cls.seq_relationship", "head.output"),
+        "ForPreTraining": [
+            linear("cls.predictions.transform.dense", "head.words.dense"),
+            norm("cls.predictions.transform.LayerNorm", "head.words.norm"),
+            Row("cls.predictions.decoder.weight", "head.words.output.weight"),
+            Row("cls.predictions.bias", "head.words.output.bias"),
+            linear("cls.seq_relationship", "head.next.output"),
+        ],
         "ForSequenceClassification": linear("classifier", "head.output"),
         "ForTokenClassification": linear("classifier", "head.output"),
         "ForQuestionAnswering": linear("qa_outputs", "head.output"),
@@ -166,15 +175,49 @@ class BertModel(BertPretrained):
         return BaseOutput(last_hidden_state=x, pooler_output=None if self.pooler is None else self.pooler(x))
 
 
+def masked_lm_head(config: BertConfig, word: nn.Embedding) -> MaskedLMHead:
+    """Scores of all words, by the embeddings themselves if they are tied."""
+    D, act = config.hidden_size, activation(config.activation)
+    return MaskedLMHead(D, word, act, nn.LayerNorm(D, eps=config.norm_eps), tied=config.tie_word_embeddings)
+
+
+class BertForPreTraining(BertPretrained):
+    """Both tasks of pretraining: guess the words under ``[MASK]``, and tell whether one text follows the other."""
+
+    HEAD = "ForPreTraining"
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.backbone = BertModel(config)
+        words = masked_lm_head(config, self.backbone.embeddings.word)
+        self.head = nn.ModuleDict({"words": words, "next": Logits(config.hidden_size, 2)})
+
+    def forward(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+        labels: Ids | None = None,
+        next_sentence_label: Int[Tensor, " batch"] | None = None,
+    ) -> NextSentencePreTrainingOutput:
+        """Score words and order; the loss wants both kinds of labels. Order: 0 the next text, 1 any other."""
+        output = self.backbone(input_ids, attention_mask, token_type_ids, position_ids)
+        prediction_logits = self.head["words"](output.last_hidden_state)
+        seq_relationship_logits = self.head["next"](output.pooler_output)
+        words = token_loss(prediction_logits, labels)
+        order = classification_loss(seq_relationship_logits, next_sentence_label, "single_label_classification")
+        loss = None if words is None or order is None else words + order
+        return NextSentencePreTrainingOutput(loss, prediction_logits, seq_relationship_logits)
+
+
 class BertForMaskedLM(heads.MaskedLM, BertPretrained):
     """Guess the words under ``[MASK]``."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
-        D, act = config.hidden_size, activation(config.activation)
         self.backbone = BertModel(config, add_pooling_layer=False)
-        word, last_norm = self.backbone.embeddings.word, nn.LayerNorm(D, eps=config.norm_eps)
-        self.head = MaskedLMHead(D, word, act, last_norm, tied=config.tie_word_embeddings)
+        self.head = masked_lm_head(config, self.backbone.embeddings.word)
 
 
 class BertForNextSentencePrediction(heads.NextSentencePrediction, BertPretrained):
@@ -217,6 +260,7 @@ ARCHITECTURE = Architecture(
     BertConfig,
     {
         "Model": BertModel,
+        "ForPreTraining": BertForPreTraining,
         "ForMaskedLM": BertForMaskedLM,
         "ForNextSentencePrediction": BertForNextSentencePrediction,
         "ForSequenceClassification": BertForSequenceClassification,

@@ -45,6 +45,7 @@ from minitransformer.models import heads
 from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits
 from minitransformer.models.outputs import BaseOutput
+from minitransformer.ranges import Count, Layers, Positions, Rate, Width
 from minitransformer.weights import Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -66,15 +67,15 @@ class CTRLConfig(ModelConfig):
         "summary_proj_to_labels": "a head that is not offered",
     }
 
-    vocab_size: int = 246534
-    hidden_size: int = key("n_embd", 1280, aliases=("hidden_size",))
-    num_layers: int = key("n_layer", 48, aliases=("num_hidden_layers",))
-    num_heads: int = key("n_head", 16, aliases=("num_attention_heads",))
-    inner_size: int = key("dff", 8192)
-    embedding_dropout: float = key("embd_pdrop", 0.1)
-    dropout: float = key("resid_pdrop", 0.1)
-    num_positions: int = key("n_positions", 256, aliases=("max_position_embeddings",))
-    final_norm_eps: float = key("layer_norm_epsilon", 1e-6)
+    vocab_size: Width = 246534
+    hidden_size: Width = key("n_embd", 1280, aliases=("hidden_size",))
+    num_layers: Layers = key("n_layer", 48, aliases=("num_hidden_layers",))
+    num_heads: Count = key("n_head", 16, aliases=("num_attention_heads",))
+    inner_size: Width = key("dff", 8192)
+    embedding_dropout: Rate = key("embd_pdrop", 0.1)
+    dropout: Rate = key("resid_pdrop", 0.1)
+    num_positions: Positions = key("n_positions", 256, aliases=("max_position_embeddings",))
+    final_norm_eps: Rate = key("layer_norm_epsilon", 1e-6)
 
 
 WEIGHTS = WeightMap(

@@ -41,6 +41,7 @@ from minitransformer.models import heads
 from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import DenseClassifier, Logits, MaskedLMHead
 from minitransformer.models.outputs import BaseOutput, LogitsOutput, QuestionAnsweringOutput
+from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -54,19 +55,19 @@ class DistilBertConfig(ModelConfig):
     model_type: ClassVar[str] = "distilbert"
     IGNORES = {"tie_weights_": "transformers ignores it"}
 
-    vocab_size: int = 30522
-    hidden_size: int = key("dim", 768, aliases=("hidden_size",))
-    num_layers: int = key("n_layers", 6, aliases=("num_hidden_layers",))
-    num_heads: int = key("n_heads", 12, aliases=("num_attention_heads",))
-    intermediate_size: int = key("hidden_dim", 3072)
+    vocab_size: Width = 30522
+    hidden_size: Width = key("dim", 768, aliases=("hidden_size",))
+    num_layers: Layers = key("n_layers", 6, aliases=("num_hidden_layers",))
+    num_heads: Count = key("n_heads", 12, aliases=("num_attention_heads",))
+    intermediate_size: Width = key("hidden_dim", 3072)
     activation: str = "gelu"
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    qa_dropout: float = 0.1
-    classifier_dropout: float = key("seq_classif_dropout", 0.2)
-    num_positions: int = key("max_position_embeddings", 512)
+    dropout: Rate = 0.1
+    attention_dropout: Rate = 0.1
+    qa_dropout: Rate = 0.1
+    classifier_dropout: Rate = key("seq_classif_dropout", 0.2)
+    num_positions: Positions = key("max_position_embeddings", 512)
     sinusoidal_positions: bool = key("sinusoidal_pos_embds", False)
-    pad_token_id: int | None = 0
+    pad_token_id: TokenId | None = 0
 
 
 WEIGHTS = WeightMap(

@@ -42,6 +42,7 @@ from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel
 from minitransformer.models.heads import DenseClassifier, Logits, MaskedLMHead
 from minitransformer.models.losses import replaced_token_loss
 from minitransformer.models.outputs import BaseOutput, LogitsOutput
+from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -60,20 +61,20 @@ class ElectraConfig(ModelConfig):
         "summary_last_dropout": "a head that is not offered",
     }
 
-    vocab_size: int = 30522
-    embedding_size: int = 128
-    hidden_size: int = 256
-    num_layers: int = key("num_hidden_layers", 12)
-    num_heads: int = key("num_attention_heads", 4)
-    intermediate_size: int = 1024
+    vocab_size: Width = 30522
+    embedding_size: Width = 128
+    hidden_size: Width = 256
+    num_layers: Layers = key("num_hidden_layers", 12)
+    num_heads: Count = key("num_attention_heads", 4)
+    intermediate_size: Width = 1024
     activation: str = key("hidden_act", "gelu")
-    dropout: float = key("hidden_dropout_prob", 0.1)
-    attention_dropout: float = key("attention_probs_dropout_prob", 0.1)
-    classifier_dropout: float | None = None
-    num_positions: int = key("max_position_embeddings", 512)
-    type_vocab_size: int = 2
-    norm_eps: float = key("layer_norm_eps", 1e-12)
-    pad_token_id: int | None = 0
+    dropout: Rate = key("hidden_dropout_prob", 0.1)
+    attention_dropout: Rate = key("attention_probs_dropout_prob", 0.1)
+    classifier_dropout: Rate | None = None
+    num_positions: Positions = key("max_position_embeddings", 512)
+    type_vocab_size: Width = 2
+    norm_eps: Rate = key("layer_norm_eps", 1e-12)
+    pad_token_id: TokenId | None = 0
 
     @property
     def head_dropout(self) -> float:

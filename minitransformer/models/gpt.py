@@ -45,6 +45,7 @@ from minitransformer.models import heads
 from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits
 from minitransformer.models.outputs import BaseOutput
+from minitransformer.ranges import Count, Layers, Positions, Rate, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, fused_qkv, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -69,16 +70,16 @@ class OpenAIGPTConfig(ModelConfig):
         "summary_proj_to_labels": "a head that is not offered",
     }
 
-    vocab_size: int = 40478
-    hidden_size: int = key("n_embd", 768, aliases=("hidden_size",))
-    num_layers: int = key("n_layer", 12, aliases=("num_hidden_layers",))
-    num_heads: int = key("n_head", 12, aliases=("num_attention_heads",))
+    vocab_size: Width = 40478
+    hidden_size: Width = key("n_embd", 768, aliases=("hidden_size",))
+    num_layers: Layers = key("n_layer", 12, aliases=("num_hidden_layers",))
+    num_heads: Count = key("n_head", 12, aliases=("num_attention_heads",))
     activation: str = key("afn", "gelu")
-    embedding_dropout: float = key("embd_pdrop", 0.1)
-    dropout: float = key("resid_pdrop", 0.1)
-    attention_dropout: float = key("attn_pdrop", 0.1)
-    num_positions: int = key("n_positions", 512, aliases=("max_position_embeddings",))
-    norm_eps: float = key("layer_norm_epsilon", 1e-5)
+    embedding_dropout: Rate = key("embd_pdrop", 0.1)
+    dropout: Rate = key("resid_pdrop", 0.1)
+    attention_dropout: Rate = key("attn_pdrop", 0.1)
+    num_positions: Positions = key("n_positions", 512, aliases=("max_position_embeddings",))
+    norm_eps: Rate = key("layer_norm_epsilon", 1e-5)
 
     def check(self) -> None:
         """Raise a ConfigError for an activation that this architecture does not have."""

@@ -42,6 +42,7 @@ from minitransformer.models import heads
 from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits
 from minitransformer.models.outputs import BaseOutput
+from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, fused_qkv, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -62,23 +63,23 @@ class GPT2Config(ModelConfig):
         "summary_proj_to_labels": "a head that is not offered",
     }
 
-    vocab_size: int = 50257
-    hidden_size: int = key("n_embd", 768)
-    num_layers: int = key("n_layer", 12)
-    num_heads: int = key("n_head", 12)
-    inner_size: int | None = key("n_inner", None)
+    vocab_size: Width = 50257
+    hidden_size: Width = key("n_embd", 768)
+    num_layers: Layers = key("n_layer", 12)
+    num_heads: Count = key("n_head", 12)
+    inner_size: Width | None = key("n_inner", None)
     activation: str = key("activation_function", "gelu_new")
-    embedding_dropout: float = key("embd_pdrop", 0.1)
-    dropout: float = key("resid_pdrop", 0.1)
-    attention_dropout: float = key("attn_pdrop", 0.1)
-    classifier_dropout: float | None = None
-    hidden_dropout: float | None = None
-    num_positions: int = key("n_positions", 1024)
-    norm_eps: float = key("layer_norm_epsilon", 1e-5)
+    embedding_dropout: Rate = key("embd_pdrop", 0.1)
+    dropout: Rate = key("resid_pdrop", 0.1)
+    attention_dropout: Rate = key("attn_pdrop", 0.1)
+    classifier_dropout: Rate | None = None
+    hidden_dropout: Rate | None = None
+    num_positions: Positions = key("n_positions", 1024)
+    norm_eps: Rate = key("layer_norm_epsilon", 1e-5)
     scale_attention: bool = key("scale_attn_weights", True)
     scale_attention_by_layer: bool = key("scale_attn_by_inverse_layer_idx", False)
-    bos_token_id: int | None = 50256
-    eos_token_id: int | list[int] | None = 50256
+    bos_token_id: TokenId | None = 50256
+    eos_token_id: TokenId | list[TokenId] | None = 50256
 
     def temperature(self, layer: int) -> float:
         """What divides the scores of layer ``layer``: sqrt(head size), and optionally layer + 1."""

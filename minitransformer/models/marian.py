@@ -44,6 +44,7 @@ from minitransformer.models.fairseq import FAIRSEQ_HEADS, SHARED_WORDS, FairseqC
 from minitransformer.models.heads import Logits
 from minitransformer.models.outputs import Seq2SeqOutput
 from minitransformer.models.seq2seq import need_source
+from minitransformer.ranges import TokenId, Width
 from minitransformer.weights import Ignore, Tied, WeightMap, embedding
 from minitransformer.weights.sources import Source
 
@@ -56,15 +57,15 @@ class MarianConfig(FairseqConfig):
 
     model_type: ClassVar[str] = "marian"
 
-    vocab_size: int = 58101
-    decoder_vocab_size: int | None = None
-    decoder_rows: int | None = field(default=None, metadata={"key": None})
+    vocab_size: Width = 58101
+    decoder_vocab_size: Width | None = None
+    decoder_rows: Width | None = field(default=None, metadata={"key": None})
     """Rows of the decoder's table, where a file has others than its vocabulary's (see ``config_for``)."""
     shared_vocabulary: bool = key("share_encoder_decoder_embeddings", True)
-    pad_token_id: int | None = 58100
-    bos_token_id: int | None = None
-    eos_token_id: int | list[int] | None = 0
-    decoder_start_token_id: int | None = 58100
+    pad_token_id: TokenId | None = 58100
+    bos_token_id: TokenId | None = None
+    eos_token_id: TokenId | list[TokenId] | None = 0
+    decoder_start_token_id: TokenId | None = 58100
     generation: dict[str, Any] = field(default_factory=lambda: {"forced_eos_token_id": 0}, metadata={"key": None})
 
     @property

@@ -49,6 +49,7 @@ from minitransformer.models.fairseq import (
 from minitransformer.models.heads import DenseClassifier, Logits
 from minitransformer.models.outputs import Seq2SeqOutput
 from minitransformer.models.seq2seq import need_source
+from minitransformer.ranges import Rate, Width
 from minitransformer.weights import WeightMap, embedding, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -60,8 +61,8 @@ class MBartConfig(FairseqConfig):
 
     model_type: ClassVar[str] = "mbart"
 
-    vocab_size: int = 50265
-    classifier_dropout: float = 0.0
+    vocab_size: Width = 50265
+    classifier_dropout: Rate = 0.0
     generation: dict[str, Any] = field(default_factory=lambda: {"forced_eos_token_id": 2}, metadata={"key": None})
 
 
@@ -211,6 +212,7 @@ ARCHITECTURE = Architecture(
     {
         "Model": MBartModel,
         "ForSeq2SeqLM": MBartForConditionalGeneration,
+        "ForMaskedLM": MBartForConditionalGeneration,
         "ForSequenceClassification": MBartForSequenceClassification,
         "ForQuestionAnswering": MBartForQuestionAnswering,
     },

@@ -100,6 +100,17 @@ class PreTrainingOutput(ModelOutput):
 
 
 @dataclass
+class NextSentencePreTrainingOutput(ModelOutput):
+    """The same, where the second text is the next one or any other."""
+
+    loss: Tensor | None = None
+    prediction_logits: Tensor | None = None  # (batch, token, vocab_size)
+    seq_relationship_logits: Tensor | None = None  # (batch, 2)
+    hidden_states: Tensors | None = None
+    attentions: Tensors | None = None
+
+
+@dataclass
 class QuestionAnsweringOutput(ModelOutput):
     """Of a head that scores where an answer starts and ends."""
 

@@ -41,6 +41,7 @@ from minitransformer.models import heads
 from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import DenseClassifier, Logits, MaskedLMHead, Pooler
 from minitransformer.models.outputs import BaseOutput
+from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -53,21 +54,21 @@ class RobertaConfig(ModelConfig):
     model_type: ClassVar[str] = "roberta"
     REQUIRES = {"position_embedding_type": ("absolute",)}
 
-    vocab_size: int = 50265
-    hidden_size: int = 768
-    num_layers: int = key("num_hidden_layers", 12)
-    num_heads: int = key("num_attention_heads", 12)
-    intermediate_size: int = 3072
+    vocab_size: Width = 50265
+    hidden_size: Width = 768
+    num_layers: Layers = key("num_hidden_layers", 12)
+    num_heads: Count = key("num_attention_heads", 12)
+    intermediate_size: Width = 3072
     activation: str = key("hidden_act", "gelu")
-    dropout: float = key("hidden_dropout_prob", 0.1)
-    attention_dropout: float = key("attention_probs_dropout_prob", 0.1)
-    classifier_dropout: float | None = None
-    num_positions: int = key("max_position_embeddings", 512)
-    type_vocab_size: int = 2
-    norm_eps: float = key("layer_norm_eps", 1e-12)
-    pad_token_id: int | None = 1
-    bos_token_id: int | None = 0
-    eos_token_id: int | list[int] | None = 2
+    dropout: Rate = key("hidden_dropout_prob", 0.1)
+    attention_dropout: Rate = key("attention_probs_dropout_prob", 0.1)
+    classifier_dropout: Rate | None = None
+    num_positions: Positions = key("max_position_embeddings", 512)
+    type_vocab_size: Width = 2
+    norm_eps: Rate = key("layer_norm_eps", 1e-12)
+    pad_token_id: TokenId | None = 1
+    bos_token_id: TokenId | None = 0
+    eos_token_id: TokenId | list[TokenId] | None = 2
 
     @property
     def head_dropout(self) -> float:

@@ -53,6 +53,7 @@ from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel
 from minitransformer.models.heads import DenseClassifier, Logits
 from minitransformer.models.outputs import BaseOutput, LogitsOutput, Seq2SeqOutput
 from minitransformer.models.seq2seq import need_source
+from minitransformer.ranges import Count, Layers, Rate, Spread, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -69,22 +70,22 @@ class T5Config(ModelConfig):
         "n_positions": "positions are distances, and have no end",
     }
 
-    vocab_size: int = 32128
-    hidden_size: int = key("d_model", 512)
-    num_layers: int = 6
-    decoder_layers: int | None = key("num_decoder_layers", None)
-    num_heads: int = 8
-    head_size: int = key("d_kv", 64)
-    intermediate_size: int = key("d_ff", 2048)
+    vocab_size: Width = 32128
+    hidden_size: Width = key("d_model", 512)
+    num_layers: Layers = 6
+    decoder_layers: Layers | None = key("num_decoder_layers", None)
+    num_heads: Count = 8
+    head_size: Width = key("d_kv", 64)
+    intermediate_size: Width = key("d_ff", 2048)
     feed_forward: str = key("feed_forward_proj", "relu")
-    num_buckets: int = key("relative_attention_num_buckets", 32)
-    max_distance: int = key("relative_attention_max_distance", 128)
-    dropout: float = key("dropout_rate", 0.1)
-    classifier_dropout: float = 0.0
-    norm_eps: float = key("layer_norm_epsilon", 1e-6)
-    initializer_range: float = key("initializer_factor", 1.0)
-    pad_token_id: int | None = 0
-    eos_token_id: int | list[int] | None = 1
+    num_buckets: Count = key("relative_attention_num_buckets", 32)
+    max_distance: Count = key("relative_attention_max_distance", 128)
+    dropout: Rate = key("dropout_rate", 0.1)
+    classifier_dropout: Rate = 0.0
+    norm_eps: Rate = key("layer_norm_epsilon", 1e-6)
+    initializer_range: Spread = key("initializer_factor", 1.0)
+    pad_token_id: TokenId | None = 0
+    eos_token_id: TokenId | list[TokenId] | None = 1
     is_encoder_decoder: bool = True
 
     @property

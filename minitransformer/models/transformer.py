@@ -68,6 +68,7 @@ from minitransformer.models.fairseq import FairseqConfig, fairseq_layers
 from minitransformer.models.heads import Logits
 from minitransformer.models.outputs import Seq2SeqOutput
 from minitransformer.models.seq2seq import need_source
+from minitransformer.ranges import Count, Layers, TokenId, Width
 from minitransformer.weights import Ignore, Tied, WeightMap, embedding
 
 Ids = Int[Tensor, "batch token"]
@@ -84,18 +85,18 @@ class TransformerConfig(FairseqConfig):
         "decoder": "a copy of other keys",
     }
 
-    vocab_size: int = key("src_vocab_size", 37000)
-    target_vocab_size: int = key("tgt_vocab_size", 37000)
-    hidden_size: int = key("d_model", 512)
-    num_layers: int = key("encoder_layers", 6)
-    num_heads: int = key("encoder_attention_heads", 8)
-    encoder_ffn_dim: int = 2048
-    decoder_layers: int = 6
-    decoder_attention_heads: int = 8
-    decoder_ffn_dim: int = 2048
+    vocab_size: Width = key("src_vocab_size", 37000)
+    target_vocab_size: Width = key("tgt_vocab_size", 37000)
+    hidden_size: Width = key("d_model", 512)
+    num_layers: Layers = key("encoder_layers", 6)
+    num_heads: Count = key("encoder_attention_heads", 8)
+    encoder_ffn_dim: Width = 2048
+    decoder_layers: Layers = 6
+    decoder_attention_heads: Count = 8
+    decoder_ffn_dim: Width = 2048
     activation: str = key("activation_function", "relu")
     scale_embedding: bool = True
-    decoder_start_token_id: int | None = 2
+    decoder_start_token_id: TokenId | None = 2
 
     def resized(self, vocab_size: int) -> Self:
         """A copy for a vocabulary of another size; where there are two, the source's."""
@@ -256,15 +257,15 @@ class FSMTConfig(TransformerConfig):
 
     model_type: ClassVar[str] = "fsmt"
 
-    vocab_size: int = key("src_vocab_size", 42024)
-    target_vocab_size: int = key("tgt_vocab_size", 42024)
-    hidden_size: int = key("d_model", 1024)
-    num_layers: int = key("encoder_layers", 12)
-    num_heads: int = key("encoder_attention_heads", 16)
-    encoder_ffn_dim: int = 4096
-    decoder_layers: int = 12
-    decoder_attention_heads: int = 16
-    decoder_ffn_dim: int = 4096
+    vocab_size: Width = key("src_vocab_size", 42024)
+    target_vocab_size: Width = key("tgt_vocab_size", 42024)
+    hidden_size: Width = key("d_model", 1024)
+    num_layers: Layers = key("encoder_layers", 12)
+    num_heads: Count = key("encoder_attention_heads", 16)
+    encoder_ffn_dim: Width = 4096
+    decoder_layers: Layers = 12
+    decoder_attention_heads: Count = 16
+    decoder_ffn_dim: Width = 4096
     tie_word_embeddings: bool = False
     generation: dict[str, Any] = field(
         default_factory=lambda: {"max_length": 200, "num_beams": 5, "forced_eos_token_id": 2}, metadata={"key": None}

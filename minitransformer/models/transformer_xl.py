@@ -56,6 +56,7 @@ from minitransformer.models.base import Architecture, GenerativeModel, Pretraine
 from minitransformer.models.heads import Logits, last_token, need_ends
 from minitransformer.models.losses import classification_loss
 from minitransformer.models.outputs import RecurrentLogitsOutput, RecurrentOutput
+from minitransformer.ranges import Count, Layers, Length, Rate, Spread, TokenId, Width
 from minitransformer.weights import Row, Tied, WeightMap, embedding, fused_qkv, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -79,20 +80,20 @@ class TransfoXLConfig(ModelConfig):
         "trainer_compatible": "the loss comes first in any case",
     }
 
-    vocab_size: int = 267735
-    cutoffs: list[int] = field(default_factory=lambda: [20000, 40000, 200000])
+    vocab_size: Width = 267735
+    cutoffs: list[Width] = field(default_factory=lambda: [20000, 40000, 200000])
     """Where the clusters of words begin, after the first; words are numbered by falling frequency."""
-    hidden_size: int = key("d_model", 1024, aliases=("hidden_size",))
-    embedding_size: int = key("d_embed", 1024)
-    num_layers: int = key("n_layer", 18, aliases=("num_hidden_layers",))
-    num_heads: int = key("n_head", 16, aliases=("num_attention_heads",))
-    head_size: int = key("d_head", 64)
-    inner_size: int = key("d_inner", 4096)
-    div_val: int = 4
+    hidden_size: Width = key("d_model", 1024, aliases=("hidden_size",))
+    embedding_size: Width = key("d_embed", 1024)
+    num_layers: Layers = key("n_layer", 18, aliases=("num_hidden_layers",))
+    num_heads: Count = key("n_head", 16, aliases=("num_attention_heads",))
+    head_size: Width = key("d_head", 64)
+    inner_size: Width = key("d_inner", 4096)
+    div_val: Count = 4
     """How much shorter the vectors of each cluster are than those of the one before; 1: one table for all."""
     pre_norm: bool = key("pre_lnorm", False)
-    mem_len: int = 1600
-    clamp_len: int = 1000
+    mem_len: Length = 1600
+    clamp_len: Length = 1000
     """Distances beyond this look like this one; none do, if it is not positive."""
     same_length: bool = True
     proj_share_all_but_first: bool = True
@@ -100,11 +101,11 @@ class TransfoXLConfig(ModelConfig):
     """For each cluster, whether embedding and softmax share its projection; by default all but the first do."""
     untie_r: bool = True
     """Whether each block has its own biases u and v."""
-    dropout: float = 0.1
-    attention_dropout: float = key("dropatt", 0.0)
-    norm_eps: float = key("layer_norm_epsilon", 1e-5)
-    initializer_range: float = key("init_std", 0.02)
-    eos_token_id: int | list[int] | None = 0
+    dropout: Rate = 0.1
+    attention_dropout: Rate = key("dropatt", 0.0)
+    norm_eps: Rate = key("layer_norm_epsilon", 1e-5)
+    initializer_range: Spread = key("init_std", 0.02)
+    eos_token_id: TokenId | list[TokenId] | None = 0
 
     @property
     def clusters(self) -> list[tuple[int, int]]:
@@ -133,10 +134,10 @@ class TransfoXLConfig(ModelConfig):
     def check(self) -> None:
         """Raise a ConfigError if the fields contradict each other."""
         super().check()
-        if any(first >= end for first, end in self.clusters):
-            raise ConfigError(f"cutoffs must rise from above 0 to below vocab_size {self.vocab_size}: {self.cutoffs}")
-        if self.div_val < 1:
-            raise ConfigError(f"div_val must be at least 1, not {self.div_val}")
+        if len(self.cutoffs) > 100 or any(first >= end for first, end in self.clusters):
+            raise ConfigError(
+                f"cutoffs must rise from above 0 to below vocab_size {self.vocab_size}: {self.cutoffs!r:.200}"
+            )
         if min(self.widths) < 1:
             raise ConfigError(f"div_val={self.div_val} leaves no width to the vectors of some cluster: {self.widths}")
         if len(self.projection_is_tied) != len(self.clusters):

@@ -44,7 +44,7 @@ from minitransformer.pipelines.batching import (
 )
 from minitransformer.pipelines.loading import find_device
 from minitransformer.pipelines.options import Options, Steps
-from minitransformer.pipelines.streaming import is_stream, naming_input, read_stream, stream
+from minitransformer.pipelines.streaming import is_stream, listed, naming_input, read_stream, stream
 
 if TYPE_CHECKING:
     from minitransformer.models.base import PretrainedModel
@@ -77,7 +77,9 @@ class Pipeline(Options):
     auto_class: ClassVar[str]
     """Name of the class in ``minitransformer`` that loads a model with the right head."""
     default_model: ClassVar[str]
-    """The checkpoint of this task when none is named."""
+    """The checkpoint of this task when none is named: that of transformers 4.57."""
+    default_revision: ClassVar[str | None] = None
+    """Its commit, also that of 4.57, so that answers stay the same, and one cache serves both."""
     too_long_remedy: ClassVar[str] = "truncation=True"
     """What to pass when a text has more tokens than the model has positions."""
     token_outputs: ClassVar[tuple[str, ...]] = ()
@@ -139,8 +141,8 @@ class Pipeline(Options):
         """Answer one input, a list of them, or a generator of them.
 
         Args:
-            inputs: what the task takes, a list of it (gives a list), or a generator or dataset (gives a
-                generator).
+            inputs: what the task takes, a list of it or anything else with a length (gives a list), or a generator
+                or dataset (gives a generator).
             batch_size: instead of the pipeline's own.
             options: options of the task, for this call.
 
@@ -148,6 +150,7 @@ class Pipeline(Options):
             PipelineError: input that cannot be answered; the message says which one and what to do.
             TypeError: an option that the task does not have.
         """
+        inputs = listed(inputs)
         steps = self.steps(options)
         size = self.batch_size if batch_size is None else check_batch_size(batch_size)
         if is_stream(inputs):
@@ -271,8 +274,8 @@ class Pipeline(Options):
         return {name: inputs[name].to(self.device) for name in wanted if name in inputs}
 
     def call_model(self, inputs: Chunk, **extra: Any) -> Any:
-        """Run the model on inputs, without gradients."""
-        with torch.inference_mode(), fast_linear():
+        """Run the model on inputs, without gradients; its outputs may go into computations that have some."""
+        with torch.no_grad(), fast_linear():
             return self.model(**self.model_inputs(inputs), **extra)
 
     def warn_once(self, message: str) -> None:

@@ -27,7 +27,8 @@ class FeatureExtractionPipeline(Pipeline):
 
     default_task = "feature-extraction"
     auto_class = "AutoModel"
-    default_model = "distilbert-base-cased"
+    default_model = "distilbert/distilbert-base-cased"
+    default_revision = "6ea8117"
 
     def preprocess(  # type: ignore[override]
         self,

@@ -17,6 +17,7 @@ from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.batching import ALONE, AUTO_TOKENS, Chunk, Sharing, chunk_length
 from minitransformer.pipelines.filling import Fillings, LogProbs, fill_jointly, score_fillings
 from minitransformer.pipelines.options import Steps, check_tokenizer_options
+from minitransformer.pipelines.streaming import listed
 from minitransformer.pipelines.targets import check_words, pieces_in_text, rescale, widen
 
 Answer = dict[str, Any]
@@ -48,12 +49,14 @@ class FillMaskPipeline(Pipeline):
 
     default_task = "fill-mask"
     auto_class = "AutoModelForMaskedLM"
-    default_model = "distilroberta-base"
+    default_model = "distilbert/distilroberta-base"
+    default_revision = "fb53ab8"
     too_long_remedy = 'tokenizer_kwargs={"truncation": True}'
     old_names = {"targets": str | list[str], "whole_targets": bool}
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """As in every pipeline; but a list of one text has its answer not in a list (as in transformers)."""
+        inputs = listed(inputs)
         results = super().__call__(inputs, **options)
         return results[0] if isinstance(inputs, (list, tuple)) and len(inputs) == 1 else results
 
@@ -242,7 +245,7 @@ class FillMaskPipeline(Pipeline):
     def score_places(self, inputs: Chunk, rows: Tensor, places: Tensor) -> Tensor:
         """The scores of all words at some places: (places, vocabulary)."""
         at = rows.to(self.device), places.to(self.device)
-        with torch.inference_mode(), fast_linear():
+        with torch.no_grad(), fast_linear():
             named: dict[str, Any] = self.model_inputs(inputs)
             if isinstance(self.model, MaskedLM) and type(self.model).forward is MaskedLM.forward:
                 hidden = self.model.backbone(**named).last_hidden_state  # (B, T, D)

@@ -174,7 +174,7 @@ class GeneratingPipeline(Pipeline):
         asked = config.return_dict_in_generate
         if return_token_scores:
             config.return_dict_in_generate = config.output_scores = True
-        with torch.inference_mode():
+        with torch.no_grad():
             output = self.model.generate(
                 inputs["input_ids"].to(self.device),
                 attention_mask=inputs["attention_mask"].to(self.device),

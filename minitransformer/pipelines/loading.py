@@ -73,7 +73,7 @@ def as_torch_dtype(dtype: torch.dtype | str | None, model: PretrainedModel) -> t
     """The type to convert a loaded model to; None for none."""
     if dtype is None:
         return None
-    from minitransformer.models.base import as_dtype
+    from minitransformer.models.loading import as_dtype
 
     return as_dtype(dtype, model.config)
 

@@ -14,7 +14,7 @@ from minitransformer.pipelines.base import ChunkPipeline
 from minitransformer.pipelines.batching import Chunk
 from minitransformer.pipelines.scores import to_numpy
 from minitransformer.pipelines.spans import best_spans, find_characters, masked_softmax
-from minitransformer.pipelines.streaming import is_stream
+from minitransformer.pipelines.streaming import is_stream, listed
 from minitransformer.tokenization.strategies import PaddingOption as Padding
 
 Answer = dict[str, Any]
@@ -45,7 +45,8 @@ class QuestionAnsweringPipeline(ChunkPipeline):
 
     default_task = "question-answering"
     auto_class = "AutoModelForQuestionAnswering"
-    default_model = "distilbert-base-cased-distilled-squad"
+    default_model = "distilbert/distilbert-base-cased-distilled-squad"
+    default_revision = "564e9b5"
     too_long_remedy = "a smaller max_seq_len"
     token_outputs = ("start", "end")
     old_names = {"topk": Count}
@@ -214,6 +215,7 @@ def collect_examples(inputs: tuple[Any, ...], question: Any, context: Any, optio
     if len(inputs) == 2 and all(isinstance(text, str) for text in inputs):
         return [{"question": inputs[0], "context": inputs[1]}]
     given = inputs[0] if len(inputs) == 1 else list(inputs) or options.pop("data", None) or options.pop("X", None)
+    given, question, context = listed(given), listed(question), listed(context)
     if given is not None:
         return given if is_stream(given) else list(given) if isinstance(given, (list, tuple)) else [given]
     if question is None or context is None:

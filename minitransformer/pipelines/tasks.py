@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
-from minitransformer.errors import PipelineError, did_you_mean
+from minitransformer.errors import PipelineError, did_you_mean, warn_caller
 from minitransformer.hub import Repository
 from minitransformer.options import Option, plain, read_value, shown
 from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_vocabularies, load_model
@@ -123,12 +122,13 @@ def pipeline(
         task = guess_task(Repository(model, revision, token) if isinstance(model, (str, Path)) else model)
     task_class = pipeline_class or find_class(task)
     task_class.check_option_names(options)  # before anything is loaded
+    tokenizer_revision = revision
     if model is None:
-        model = default_model(task, task_class)
+        model, revision = default_model(task, task_class, revision)
     if tokenizer is None:
         if not isinstance(model, (str, Path)):
             raise PipelineError("a loaded model does not say which tokenizer belongs to it: pass tokenizer=...")
-        tokenizer = model
+        tokenizer, tokenizer_revision = model, revision
     if isinstance(model, (str, Path)):
         loaded = load_model(Repository(model, revision, token), task_class, device, dtype, compat)
     else:
@@ -136,7 +136,7 @@ def pipeline(
     if isinstance(tokenizer, (str, Path)):
         from minitransformer.tokenization import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(Repository(tokenizer, revision, token))
+        tokenizer = AutoTokenizer.from_pretrained(Repository(tokenizer, tokenizer_revision, token), compat=compat)
     pipe = task_class(
         loaded,
         tokenizer,
@@ -217,7 +217,7 @@ def guess_task(model: Any) -> str:
     """What a model is for, by the name of its class, or of the architecture in its config.json."""
     if model is None:
         raise PipelineError("pass a task, a model, or both")
-    if isinstance(model, Repository):
+    if isinstance(model, (str, Path, Repository)):
         from minitransformer.models.auto import AutoConfig
 
         names = AutoConfig.from_pretrained(model).architectures
@@ -232,18 +232,21 @@ def guess_task(model: Any) -> str:
     )
 
 
-def default_model(task: str, task_class: type[Pipeline]) -> str:
-    """The model of a task when none is named."""
+def default_model(task: str, task_class: type[Pipeline], revision: str | None) -> tuple[str, str | None]:
+    """The model of a task when none is named, and its revision unless another one is."""
     pair = languages(task)
     if pair is not None and pair not in T5_PAIRS:
         known = ", ".join(f"translation_{a}_to_{b}" for a, b in T5_PAIRS)
         raise PipelineError(f"there is no default model for {task}: pass model=... (defaults exist for {known})")
+    revision = task_class.default_revision if revision is None else revision
     logger.warning(
-        "no model was named, so %s uses %s; name one (model=...) to be independent of this default",
+        "no model was named, so %s uses %s at revision %s; name both (model=..., revision=...) to be independent of "
+        "this default",
         task,
         task_class.default_model,
+        revision,
     )
-    return task_class.default_model
+    return task_class.default_model, revision
 
 
 def name_with_languages(task: str, model: PretrainedModel) -> str:
@@ -251,9 +254,8 @@ def name_with_languages(task: str, model: PretrainedModel) -> str:
     if task == "translation":
         for name in model.config.task_specific_params or {}:
             if name.startswith("translation_"):
-                warnings.warn(
+                warn_caller(
                     f"the task 'translation' names no languages; taking {name!r} from the model's config",
-                    stacklevel=3,
                 )
                 return name
     return ALIASES.get(task, task)

@@ -15,6 +15,7 @@ from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.batching import Chunk, Sharing
 from minitransformer.pipelines.options import TOKENIZER_OPTIONS, Steps
 from minitransformer.pipelines.scores import sigmoid, softmax, to_numpy
+from minitransformer.pipelines.streaming import listed
 
 if TYPE_CHECKING:
     from minitransformer.config import ModelConfig
@@ -36,13 +37,15 @@ class TextClassificationPipeline(Pipeline):
 
     default_task = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
-    default_model = "distilbert-base-uncased-finetuned-sst-2-english"
+    default_model = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
+    default_revision = "714eb0f"
     open_options = {"preprocess": TOKENIZER_OPTIONS}
     old_names = {"return_all_scores": bool}
     none_counts = frozenset({"top_k"})
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """As in every pipeline; but one text without ``top_k`` has its answer in a list (as in transformers)."""
+        inputs = listed(inputs)
         result = super().__call__(inputs, **options)
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 

@@ -44,7 +44,8 @@ class TextGenerationPipeline(GeneratingPipeline):
 
     default_task = "text-generation"
     auto_class = "AutoModelForCausalLM"
-    default_model = "gpt2"
+    default_model = "openai-community/gpt2"
+    default_revision = "607a30d"
     too_long_remedy = 'handle_long_generation="hole" (with max_new_tokens), or truncation=True with max_length'
     task_defaults = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
 
@@ -70,7 +71,7 @@ class TextGenerationPipeline(GeneratingPipeline):
 
     def check_input(self, item: Any) -> None:
         """A prompt may be empty."""
-        if item != "":
+        if not (isinstance(item, str) and item == ""):
             self.check_text(item, "the prompt")
 
     def preprocess(  # type: ignore[override]
@@ -139,7 +140,7 @@ class TextGenerationPipeline(GeneratingPipeline):
         return bos
 
     def settle(self, inputs: Chunk, options: Mapping[str, Any], longest: int) -> GenerationConfig:
-        """The settings of a call, its lengths as they are for these prompts, the longest of which has so many tokens."""
+        """The settings of a call, with lengths for these prompts, the longest of so many tokens."""
         config = self.settings(options)
         prefix = inputs["prefix_length"]
         prefix = prefix[0] if isinstance(prefix, list) else prefix  # the same for all prompts

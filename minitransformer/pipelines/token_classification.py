@@ -42,6 +42,7 @@ class TokenClassificationPipeline(ChunkPipeline):
     default_task = "token-classification"
     auto_class = "AutoModelForTokenClassification"
     default_model = "dbmdz/bert-large-cased-finetuned-conll03-english"
+    default_revision = "4c53496"
     too_long_remedy = "stride=... (with an aggregation_strategy)"
     token_outputs = ("logits",)
     old_names = {"grouped_entities": bool, "ignore_subwords": bool}

@@ -4,9 +4,9 @@ A request takes this way, one file a station::
 
     guards.py       Host, token, size of the body, headers of every answer
     app.py          routes
-    calls.py        JSON -> what is to be done: task, inputs, options of the pipeline      (options.py: the table of them)
+    calls.py        JSON -> what is to be done: task, inputs, options              (options.py: the table of them)
     models.py       which models there are; each is loaded on first use
-    batching.py     one thread a model: what waits runs together                           (generating.py: token by token)
+    batching.py     one thread a model: what waits runs together                   (generating.py: token by token)
     answers.py      what the pipeline said -> what the clients read
 
 ``create_app`` makes the ASGI application; ``minitransformer serve`` runs it (run.py). Nothing in the package imports

@@ -17,7 +17,8 @@ from minitransformer.pipelines.generating import GeneratingPipeline
 from minitransformer.serve.calls import Call
 from minitransformer.serve.errors import invalid
 from minitransformer.serve.generating import Event, finish_reason
-from minitransformer.serve.models import SIMILARITY, Vectors
+from minitransformer.serve.models import Vectors
+from minitransformer.serve.options import SIMILARITY
 
 Answer = Callable[[list[Any]], Any]
 
@@ -26,7 +27,7 @@ _OLD_CLIENT = re.compile(r"hf_hub/(0\.|1\.[01]\.)")
 
 
 def reads_old_form(user_agent: str, wanted: str | None) -> bool:
-    """Whether zero-shot's answer is to be {"sequence", "labels", "scores"}, as clients before huggingface_hub 1.2 read."""
+    """Whether zero-shot's answer is to be {"sequence", "labels", "scores"}, which huggingface_hub before 1.2 reads."""
     return wanted == "legacy" or bool(_OLD_CLIENT.search(user_agent))
 
 
@@ -102,7 +103,7 @@ def finish_with_reason(call: Call) -> Callable[[Pipeline, list[Chunk], dict[str,
 
 def completion(model: str, results: list[list[Event]], stops: Any) -> dict[str, Any]:
     """The answer of /v1/completions."""
-    choices = []
+    choices: list[dict[str, Any]] = []
     for text in (text for texts in results for text in texts):
         reason = finish_reason(text["ids"], text["ends"], text["generated_text"], stops)
         choices.append(choice(len(choices), text["generated_text"], reason))

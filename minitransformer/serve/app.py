@@ -459,7 +459,7 @@ class EventStream(Response):
             while True:
                 await asyncio.wait({coming, self.gone}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 if coming.done():
-                    return coming.result()  # type: ignore[no-any-return]
+                    return coming.result()
                 if self.gone.done():
                     return None
                 await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from minitransformer.errors import did_you_mean
+from minitransformer.jsons import JSONError, parse_json
+from minitransformer.options import shown
 from minitransformer.serve.errors import invalid, wrong
-from minitransformer.serve.models import SIMILARITY, Served
-from minitransformer.serve.options import REFUSED, check, check_type, shown
+from minitransformer.serve.models import Served
+from minitransformer.serve.options import MOST_LABELS, REFUSED, SIMILARITY, check_type, read_parameters
 
 ROOT = frozenset({"inputs", "parameters", "options", "stream", "model"})
 ROOT_OF_VECTORS = ("normalize", "truncate", "truncation_direction", "prompt_name", "dimensions", "encoding_format")
@@ -54,22 +55,12 @@ def read_json(data: bytes) -> dict[str, Any]:
         ApiError: 400, it is none.
     """
     try:
-        body = json.loads(data, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
-        raise wrong(f"The body is not valid JSON{place}: send an object such as " + '{"inputs": "..."}') from None
+        body = parse_json(data)
+    except JSONError as error:
+        raise wrong(f"The body is not valid JSON ({error}): send an object such as " + '{"inputs": "..."}') from None
     if not isinstance(body, dict):
         raise wrong("The body must be a JSON object such as " + '{"inputs": "..."}' + f", not {shown(body)}")
-    if b"\\u" in data:
-        try:
-            json.dumps(body, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise wrong("The body has half of a surrogate pair (\\ud800 to \\udfff): send whole characters") from None
     return body
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
 
 
 def read_call(served: Served, task: str, body: Mapping[str, Any], max_inputs: int) -> Call:
@@ -85,9 +76,11 @@ def read_call(served: Served, task: str, body: Mapping[str, Any], max_inputs: in
             raise invalid(
                 f"the body has {name!r}, which is unknown.{did_you_mean(name, known)} Options go into parameters."
             )
+    if body.get("model") is not None:
+        check_type("model", body["model"], str, "a text")
     if body.get("inputs") is None:
         raise wrong('"inputs" is missing: send {"inputs": ..., "parameters": {...}}')
-    parameters = read_parameters(body)
+    parameters = given_parameters(body)
     if vectors:
         parameters |= {name: body[name] for name in ROOT_OF_VECTORS if body.get(name) is not None}
     stream = body.get("stream") or False
@@ -105,7 +98,7 @@ def read_call(served: Served, task: str, body: Mapping[str, Any], max_inputs: in
     return call
 
 
-def read_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
+def given_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
     """Those that are not null."""
     parameters = body.get("parameters")
     if parameters is None:
@@ -188,8 +181,8 @@ def read_task_parameters(call: Call, parameters: dict[str, Any]) -> None:
     task = call.task
     if task == "text-generation":
         parameters = {k: v for k, v in parameters.items() if not (k in REFUSED and v in (None, False))}
-    check("feature-extraction" if task == SIMILARITY else task, parameters, owner=task)
-    options, extra = dict(parameters), call.extra
+    options = read_parameters("feature-extraction" if task == SIMILARITY else task, parameters)
+    extra = call.extra
     match task:
         case "zero-shot-classification":
             check_labels(call, options)
@@ -221,8 +214,8 @@ def check_labels(call: Call, options: dict[str, Any]) -> None:
     if not labels:
         raise wrong('candidate_labels is missing: send {"inputs": ..., "parameters": {"candidate_labels": ["a", "b"]}}')
     count = labels.count(",") + 1 if isinstance(labels, str) else len(labels)
-    if count > 128:
-        raise invalid(f"candidate_labels has {count} labels, and may have 128")
+    if count > MOST_LABELS:
+        raise invalid(f"candidate_labels has {count} labels, and may have {MOST_LABELS}")
     longest = max(map(len, call.inputs))
     if count * longest > 1 << 20:
         raise invalid(f"{count} labels for a text of {longest} characters are too much: send fewer, or a shorter text")

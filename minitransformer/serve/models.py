@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import re
 import time
 from concurrent.futures import Future
@@ -13,15 +12,16 @@ from typing import Any
 import torch
 
 from minitransformer.errors import MissingFileError, did_you_mean
-from minitransformer.hub import OWNER, as_folder, embedded_names, resolve_file
+from minitransformer.hub import OWNER, Repository, as_folder, embedded_names
+from minitransformer.jsons import read_json
 from minitransformer.pipelines import pipeline
 from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.tasks import ALIASES, TASKS, find_class, guess_task
 from minitransformer.serve.batching import Worker
 from minitransformer.serve.errors import ApiError, failed, wrong
-from minitransformer.serve.settings import Settings
+from minitransformer.serve.options import SIMILARITY
+from minitransformer.serve.settings import TOYS, Settings
 
-SIMILARITY = "sentence-similarity"
 VECTOR_TASKS = ("feature-extraction", SIMILARITY)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 BYTES_PER_SECOND = 2e8
@@ -62,7 +62,7 @@ class Served:
 
     def _task(self) -> str:
         """What the model's card says it is for, if it has the head for it; else what its head is for."""
-        guessed = guess_task(self.source, None, None)
+        guessed = guess_task(Repository(self.source))
         said = ALIASES.get(str(self.card.get("pipeline_tag")), self.card.get("pipeline_tag"))
         if said == SIMILARITY:
             said = "feature-extraction"
@@ -198,7 +198,7 @@ class Shelf:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        names = settings.models or tuple(embedded_names())
+        names = settings.models or TOYS
         self.models: dict[str, Served] = {}
         for name in names:
             served = Served(name, settings)
@@ -283,7 +283,7 @@ class Vectors:
 
 def read_card(source: str) -> dict[str, Any]:
     """``pipeline_tag`` and ``tags`` from the head of a model card."""
-    path = resolve_file(source, "README.md", required=False)
+    path = Repository(source).find("README.md")
     text = path.read_text(encoding="utf-8", errors="replace") if path is not None else ""
     head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
     if head is None:
@@ -295,10 +295,10 @@ def read_card(source: str) -> dict[str, Any]:
 
 
 def compute_type() -> str:
-    """ "gpu" or "cpu"."""
+    """Where models are: "gpu" or "cpu"."""
     return "gpu" if torch.accelerator.is_available() else "cpu"
 
 
 def _read(source: str, name: str) -> Any:
-    path = resolve_file(source, name, required=False)
-    return json.loads(path.read_text(encoding="utf-8")) if path is not None else None
+    path = Repository(source).find(name)
+    return read_json(path) if path is not None else None

@@ -6,8 +6,8 @@ from typing import Any
 
 from minitransformer import __version__
 from minitransformer.serve.calls import COMPLETION_IGNORED, OPTIONS
-from minitransformer.serve.models import SIMILARITY, Shelf
-from minitransformer.serve.options import MOST_STOPS, task_options
+from minitransformer.serve.models import Shelf
+from minitransformer.serve.options import MOST_STOPS, SIMILARITY, nullable, schemas
 from minitransformer.serve.settings import Settings
 
 Schema = dict[str, Any]
@@ -141,7 +141,7 @@ def body(task: str, settings: Settings) -> Schema:
     else:
         one = _input(task)
         inputs = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": most}]}
-    table = task_options(task)
+    table = schemas(task)
     parameters: Schema = {"type": "object", "properties": table, "additionalProperties": False}
     required = {"inputs": inputs}
     if task == "zero-shot-classification":
@@ -149,12 +149,16 @@ def body(task: str, settings: Settings) -> Schema:
         required["parameters"] = parameters
     options = {
         "type": "object",
-        "properties": {name: {"type": "boolean"} for name in OPTIONS},
+        "properties": {name: nullable({"type": "boolean"}) for name in OPTIONS},
         "additionalProperties": False,
     }
-    root = {"parameters": parameters, "options": options, "model": {"type": "string"}}
+    root: dict[str, Schema] = {
+        "parameters": nullable(parameters),
+        "options": nullable(options),
+        "model": nullable(_NAME),
+    }
     if task == "text-generation":
-        root["stream"] = {"type": "boolean", "default": False}
+        root["stream"] = nullable({"type": "boolean", "default": False})
     if task == "feature-extraction":
         root |= {name: table[name] for name in table if name != "tokenize_kwargs" and name != "truncation"}
     return {**_object(required, **{k: v for k, v in root.items() if k not in required}), "additionalProperties": False}
@@ -179,19 +183,25 @@ def _post(
 
 
 def _completion(settings: Settings) -> dict[str, Any]:
-    table = {k: v for k, v in task_options("text-generation").items() if k not in ("details", "decoder_input_details")}
-    stop = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": MOST_STOPS}]}
+    table = {k: v for k, v in schemas("text-generation").items() if k not in ("details", "decoder_input_details")}
+    stop = {
+        "anyOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}, "maxItems": MOST_STOPS},
+            {"type": "null"},
+        ]
+    }
     properties = {
         **table,
-        "prompt": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": settings.max_inputs}]},
-        "model": {"type": "string"},
+        "prompt": {"anyOf": [_NAME, {**_list(_NAME), "minItems": 1, "maxItems": settings.max_inputs}]},
+        "model": nullable(_NAME),
         "max_tokens": table["max_new_tokens"],
-        "n": {"type": "integer", "minimum": 1, "maximum": 32},
-        "echo": {"type": "boolean"},
+        "n": nullable({"type": "integer", "minimum": 1, "maximum": 32}),
+        "echo": nullable({"type": "boolean"}),
         "stop": stop,
-        "stream": {"type": "boolean"},
+        "stream": nullable({"type": "boolean"}),
         **{name: {} for name in COMPLETION_IGNORED},
-    }  # fmt: skip
+    }
     schema = {"type": "object", "properties": properties, "required": ["prompt"], "additionalProperties": False}
     choice = _object({"index": {"type": "integer"}, "text": _NAME, "finish_reason": {"type": ["string", "null"]}})
     answer = _object({"id": _NAME, "object": _NAME, "choices": _list(choice), "usage": {"type": "object"}})

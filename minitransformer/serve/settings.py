@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+TOYS = (  # one for each task of the course, and one more for translation
+    "bert-books",
+    "bert-sentiment",
+    "bert-ner",
+    "bert-qa",
+    "bert-nli",
+    "gpt2-stories",
+    "bart-tldr",
+    "marian-fr-en",
+    "marian-en-de",
+)
+"""Checkpoints of the package that are served where no model is named."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -11,7 +24,7 @@ class Settings:
 
     Attributes:
         models: folders, ids of the Hub, and checkpoints of the package (with or without ``minitransformer/``); without
-            any, all checkpoints of the package.
+            any, `TOYS`.
         token: what callers must send as ``Authorization: Bearer TOKEN``; None lets everybody in.
         cors: origins whose pages may call, such as ``https://example.org``; ``*`` for all.
         hosts: further names under which callers may reach the server.

@@ -24,7 +24,7 @@ from minitransformer.study.attribution import (
     value_zeroing,
 )
 from minitransformer.study.bias import bias, crows_pairs, pseudo_log_likelihood, weat
-from minitransformer.study.cost import cost
+from minitransformer.study.cost import cost, cost_table
 from minitransformer.study.detectors import composition, copying, heads, induction_gain, repeated_tokens, to_words
 from minitransformer.study.lenses import TunedLens, decoder_lens, logit_lens, residual_stream, top_words
 from minitransformer.study.logits import attribute_logits
@@ -51,6 +51,7 @@ __all__ = [
     "composition",
     "copying",
     "cost",
+    "cost_table",
     "crows_pairs",
     "decoder_lens",
     "faithfulness",

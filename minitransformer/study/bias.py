@@ -122,9 +122,10 @@ def _of_names(
     rows = []
     for template in templates:
         behind = template.index("{}") > template.index("[MASK]")
-        hidden = template.replace("{}", tokenizer.mask_token, 1)
-        prior = _log_probabilities(model, tokenizer, hidden.replace("[MASK]", tokenizer.mask_token), int(behind))[names]
-        given = [_log_probabilities(model, tokenizer, hidden.replace("[MASK]", word), 0)[names] for word in words]
+        mask = tokenizer.mask_token
+        texts = [template.replace("[MASK]", word).replace("{}", mask, 1) for word in (mask, *words)]
+        prior = _log_probabilities(model, tokenizer, texts[0], int(behind))[names]
+        given = [_log_probabilities(model, tokenizer, text, 0)[names] for text in texts[1:]]
         odds = torch.stack(given) - prior
         rows.append(odds[:, 0] - odds[:, 1])
     return torch.stack(rows)

@@ -102,7 +102,7 @@ def _within(flops: dict[str, float], name: str) -> float:
     return sum(n for place, n in flops.items() if _inside(place, name))
 
 
-def show(result: Result, depth: int = 3) -> str:
+def cost_table(result: Result, depth: int = 3) -> str:
     """The modules down to ``depth``, in a table with thousands marked."""
     if "module" not in result.axes:
         raise StudyError("this is no result of cost()")

@@ -139,7 +139,7 @@ class TunedLens:
                         optimiser.zero_grad()
                         loss.backward()  # type: ignore[no-untyped-call]
                     optimiser.step()
-                    told.append(float(loss))
+                    told.append(float(loss.detach()))
         finally:
             for p, before in zip(self.model.parameters(), parameters, strict=True):
                 p.requires_grad_(before)

@@ -111,44 +111,76 @@ def attribute_logits(
     Raises:
         StudyError: no such class or position, or a part that does not follow the names.
     """
-    head = getattr(model, "head", None)
-    if head is None:
-        raise StudyError(f"{type(model).__name__} has no head, so no logits: load it by an AutoModelFor... class")
-    stack = top_stack(model)
-    watched = run(model, inputs, _needed(model, stack))
-    length = watched.calls[f"{stack.name}.output"][-1].shape[1]
-    answers, name = _answers(model, watched)
-    whole = answers.dim() == 2  # one answer for a text
-    if position is not None and not whole and not -length <= position < length:
-        raise StudyError(f"position {position} lies outside of the {length} tokens")
-    classes = answers.shape[-1]
-    for one in (token, foil):
-        if one is not None and not 0 <= one < classes:
-            raise StudyError(f"class {one} is none of the {classes} that the head scores")
-    if foil is not None and token is None:
-        raise StudyError("a foil is subtracted from a token's logit: say which token")
-    places = _read_from(model, watched, stack) if whole else None
-    if places is None and position is not None:
-        places = torch.full((len(answers),), position % length, device=answers.device)
-    parts = _stream(model, inputs, watched, stack, places, neurons)
-    last, final = _through_head(model, watched, parts, places)
-    weights = _functionals(last, final, token, foil)  # (B, T, C, D)
-    weights = weights.expand(*final.shape[:2], -1, -1)
-    values = [torch.einsum("pbtd, btcd -> pbtc", group, weights) for group in parts.groups]
-    logit = answers[:, None] if whole else answers if position is None else answers[:, [position]]
-    logit = logit if token is None else logit[..., [token]] - (logit[..., [foil]] if foil is not None else 0.0)
-    rest = logit - torch.einsum("btd, btcd -> btc", final, weights)
-    shares = torch.cat([*values, rest[None]])  # (P, B, T, C)
-    about: dict[str, Any] = {"sum_error": float((shares.sum(0) - logit).abs().max())}
-    if logit.numel() == 1:
-        about["logit"] = float(logit)
-    labels = {"part": tuple(_short(part) for part in [*parts.names, "head bias"])}
-    result = Result(shares, ("part", "row", "position", "class"), labels, f"what wrote {name}", about)
-    return result.at(**{axis: 0 for axis, size in zip(result.axes[1:], shares.shape[1:], strict=True) if size == 1})
+    written = Written.read(model, inputs, position=position, neurons=neurons)
+    result = written.towards(token, foil)
+    return result.at(
+        **{axis: 0 for axis, size in zip(result.axes[1:], result.values.shape[1:], strict=True) if size == 1}
+    )
 
 
-def _short(name: str) -> str:
-    return name.removeprefix("backbone.")
+@dataclass
+class Written:
+    """All that was written towards a head's answers, from one run; ``towards`` one of them, or all."""
+
+    name: str
+    names: list[str]
+    groups: list[Tensor]  # (parts, batch, token, width) each
+    last: Any
+    final: Tensor  # (batch, token, width): what the last layer of the head reads
+    answers: Tensor  # (batch, token, classes)
+
+    @classmethod
+    @torch.no_grad()
+    def read(cls, model: nn.Module, inputs: Inputs, *, position: int | None = None, neurons: bool = False) -> Written:
+        """Run the model; arguments as for ``attribute_logits``."""
+        if getattr(model, "head", None) is None:
+            raise StudyError(f"{type(model).__name__} has no head, so no logits: load it by an AutoModelFor... class")
+        stack = top_stack(model)
+        watched = run(model, inputs, _needed(model, stack))
+        length = watched.calls[f"{stack.name}.output"][-1].shape[1]
+        answers, name = _answers(model, watched)
+        if answers.dim() == 2:  # one answer for a text
+            places: Tensor | None = _read_from(model, watched, stack)
+            answers = answers[:, None]
+        elif position is None:
+            places = None
+        elif not -length <= position < length:
+            raise StudyError(f"position {position} lies outside of the {length} tokens")
+        else:
+            places = torch.full((len(answers),), position % length, device=answers.device)
+            answers = answers[:, [position]]
+        parts = _stream(model, inputs, watched, stack, places, neurons)
+        last, final = _through_head(model, watched, parts, places)
+        return cls(name, [part.removeprefix("backbone.") for part in parts.names], parts.groups, last, final, answers)
+
+    @torch.no_grad()
+    def towards(self, token: int | None, foil: int | None = None, *, place: int | None = None) -> Result:
+        """The shares in the logit of a class, less that of a foil; axes part, row, position, class.
+
+        Args:
+            token: class; None for all.
+            foil: class to subtract.
+            place: number of the position among those that were read; by default all of them.
+        """
+        classes = self.answers.shape[-1]
+        for one in (token, foil):
+            if one is not None and not 0 <= one < classes:
+                raise StudyError(f"class {one} is none of the {classes} that the head scores")
+        if foil is not None and token is None:
+            raise StudyError("a foil is subtracted from a token's logit: say which token")
+        cut = slice(None) if place is None else slice(place, place + 1)
+        final, logit = self.final[:, cut], self.answers[:, cut]
+        weights = _functionals(self.last, final, token, foil).expand(*final.shape[:2], -1, -1)  # (B, T, C, D)
+        values = [torch.einsum("pbtd, btcd -> pbtc", group[:, :, cut], weights) for group in self.groups]
+        if token is not None:
+            logit = logit[..., [token]] - (logit[..., [foil]] if foil is not None else 0.0)
+        rest = logit - torch.einsum("btd, btcd -> btc", final, weights)
+        shares = torch.cat([*values, rest[None]])  # (P, B, T, C)
+        about: dict[str, Any] = {"sum_error": float((shares.sum(0) - logit).abs().max())}
+        if logit.numel() == 1:
+            about["logit"] = float(logit)
+        labels = {"part": (*self.names, "head bias")}
+        return Result(shares, ("part", "row", "position", "class"), labels, f"what wrote {self.name}", about)
 
 
 def _needed(model: nn.Module, stack: Stack) -> list[str]:
@@ -236,7 +268,7 @@ def _block(
     calls = {
         name.removeprefix(f"{block}."): x[call] for name, x in watched.calls.items() if name.startswith(f"{block}.")
     }
-    post_norm = not torch.equal(calls["after_ffn"], calls["output"])
+    post_norm = hasattr(module, "ffn_norm") and not torch.equal(calls["after_ffn"], calls["output"])
     for attn in ("attn", "cross_attn"):
         if f"{attn}.mixed" not in calls:
             continue

@@ -155,12 +155,12 @@ class Result:
         except ImportError as error:
             raise StudyError("drawing needs matplotlib: pip install matplotlib") from error
         drawn = self.at(**dict.fromkeys((a for a in self.axes if a not in wide), 0))
-        values = drawn.values.to("cpu", torch.float64)
-        size = (max(4.0, 0.35 * values.shape[-1] + 2.5) if values.dim() else 4.0, 0.3 * len(values) + 2 if wide else 3)
+        values = drawn.values.to("cpu", torch.float64).numpy()
+        size = (max(4.0, 0.35 * values.shape[-1] + 2.5), 0.3 * len(values) + 2) if values.ndim else (4.0, 3.0)
         figure = Figure(figsize=(min(size[0], 20.0), min(size[1], 20.0)), layout="constrained") if ax is None else None
         ax = figure.add_subplot() if figure is not None else ax
-        if values.dim() == 2:
-            limit = float(values.abs().max()) or 1.0
+        if values.ndim == 2:
+            limit = float(abs(values).max()) or 1.0
             signed = bool((values < 0).any())
             image = ax.imshow(
                 values, cmap="RdBu" if signed else "viridis", vmin=-limit if signed else 0.0, vmax=limit, aspect="auto"

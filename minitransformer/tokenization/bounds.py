@@ -22,7 +22,8 @@ MOST_ADDED_LETTERS = 200_000
 """Letters of all added tokens together."""
 LONGEST_PIECE = 4096
 """Bytes of a piece of a SentencePiece model; half of what a string of tokenizer.json may have at least."""
-MOST_PIECES = 2**20
+MOST_PIECES = 300_000
+"""Of a SentencePiece model; the largest that are published have 256,000."""
 MOST_SENTINELS = 10_000
 """Of T5's ``extra_ids``."""
 

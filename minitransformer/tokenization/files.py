@@ -138,14 +138,8 @@ def _read_special_tokens_map(roles: Mapping[str, Any], settings: dict[str, Any],
             continue
         if role == LIST_ROLE and isinstance(value, list):
             check_added(value, LIST_ROLE)
-            tokens = _as_tokens(settings.get(role), role)
-            known = {repr(token) for token in tokens}
-            for item in value:
-                token = as_token({**item, "special": True} if isinstance(item, dict) else item, role)
-                if repr(token) not in known:
-                    known.add(repr(token))
-                    tokens.append(token)
-            settings[role] = tokens
+            listed = [as_token({**item, "special": True} if isinstance(item, dict) else item, role) for item in value]
+            settings[role] = list(dict.fromkeys([*_as_tokens(settings.get(role), role), *listed]))
         else:
             settings[role] = as_token({**value, "special": True}, role) if isinstance(value, dict) else value
 

@@ -48,12 +48,8 @@ def _save_files(tokenizer: Tokenizer, folder: Path) -> tuple[str, ...]:
 def describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     """The contents of tokenizer_config.json."""
     config = {**tokenizer.unused_settings, **tokenizer.options, **tokenizer.special_tokens_map}
+    config |= tokenizer._changed_settings()
     config |= {
-        "model_max_length": tokenizer.model_max_length,
-        "padding_side": tokenizer.padding_side,
-        "truncation_side": tokenizer.truncation_side,
-        "clean_up_tokenization_spaces": tokenizer.clean_up_tokenization_spaces,
-        "split_special_tokens": tokenizer.split_special_tokens,
         "added_tokens_decoder": {str(i): t.__getstate__() for i, t in tokenizer.added_tokens_decoder.items()},
         "tokenizer_class": tokenizer.class_name,
     }

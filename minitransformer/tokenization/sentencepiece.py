@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -81,7 +81,7 @@ def read_model(path: Path) -> SentencePieceModel:
         TokenizerError: the file is truncated, no SentencePiece file, or no unigram model.
     """
     check_no_pointer(path)
-    model = SentencePieceModel()
+    model, known = SentencePieceModel(), set[str]()
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST_FILE + 1)
@@ -91,7 +91,11 @@ def read_model(path: Path) -> SentencePieceModel:
             if number == 1:
                 if len(model.pieces) == MOST_PIECES:
                     raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
-                model.pieces.append(_read_piece(value))
+                piece = _read_piece(value)
+                if piece.text in known:
+                    raise ValueError(f"it has the piece {piece.text[:80]!r} twice")
+                known.add(piece.text)
+                model.pieces.append(piece)
             elif number == 2:
                 _read_trainer(value, model)
             elif number == 3:
@@ -203,8 +207,12 @@ def build_unigram(
     vocabulary: list[tuple[str, float]],
     unk_id: int,
     prepend: str = "always",
+    compat: str | None = None,
 ) -> tokenizers.Tokenizer:
     """A backend from a model's pieces, as transformers' fast tokenizers have it.
+
+    But for pieces that a user has defined, which are SentencePiece's: wherever they stand they are chosen, and what is
+    around them stays as it is. 4.57 makes added tokens of them, and puts a blank behind each.
 
     Args:
         model: the file's contents.
@@ -212,15 +220,18 @@ def build_unigram(
         vocabulary: (piece, score) by id: the family's rearrangement of the model's pieces.
         unk_id: the unknown piece's place in the vocabulary.
         prepend: "always": a blank before the text and after each added token; "first": before the text only.
+        compat: "transformers" for pieces that a user has defined as in 4.57.
     """
+    defined = {} if compat == "transformers" else score_defined(model)
+    vocabulary = [(text, defined.get(text, score)) for text, score in vocabulary]
     backend = tokenizers.Tokenizer(build_or_explain(lambda: models.Unigram(vocabulary, unk_id), path))
-    control = [piece for piece in model.pieces if piece.kind in (Kind.CONTROL, Kind.USER_DEFINED)]
+    kinds = (Kind.CONTROL, Kind.USER_DEFINED)
+    control = [piece for piece in model.pieces if piece.kind in kinds and piece.text not in defined]
     backend.add_tokens(
         [AddedToken(piece.text, normalized=False, special=piece.kind == Kind.CONTROL) for piece in control]
     )
-    steps: list[Any] = [precompiled(model, path)] if model.charsmap else []
-    steps += [normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), SPACE)]
-    backend.normalizer = normalizers.Sequence(steps)
+    tidy = [normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), SPACE)]
+    backend.normalizer = normalizers.Sequence(replace_characters(model, path, defined, tidy))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=prepend)
     backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme=prepend)
     return backend
@@ -229,6 +240,31 @@ def build_unigram(
 def precompiled(model: SentencePieceModel, path: Path) -> Any:
     """The backend's normalizer by a model's table of character replacements."""
     return call_library(lambda: normalizers.Precompiled(model.charsmap), f"{path} replaces no characters")
+
+
+def score_defined(model: SentencePieceModel) -> dict[str, float]:
+    """The pieces that a user has defined, with the scores by which SentencePiece sees to it that they are chosen.
+
+    (``unigram_model.cc``, EncodeOptimized.) Those with blanks inside are left out: texts are split there.
+    """
+    best = max((piece.score for piece in model.pieces if piece.kind == Kind.NORMAL), default=0.0)
+    texts = [piece.text for piece in model.pieces if piece.kind == Kind.USER_DEFINED]
+    return {text: len(text.encode()) * best - 0.1 for text in texts if SPACE not in text and " " not in text}
+
+
+def replace_characters(model: SentencePieceModel, path: Path, kept: Iterable[str], tidy: Sequence[Any]) -> list[Any]:
+    """The steps that replace characters by the model's table, but for the pieces to be ``kept``, and then ``tidy``."""
+    if not model.charsmap:
+        return list(tidy)
+    table = precompiled(model, path)
+    changed = sorted((text for text in kept if table.normalize_str(text) != text), key=len, reverse=True)
+    marks = [(text, chr(_PRIVATE + i)) for i, text in enumerate(changed)]
+    hide = [normalizers.Replace(text, mark) for text, mark in marks]
+    return [*hide, table, *tidy, *(normalizers.Replace(mark, text) for text, mark in marks)]
+
+
+_PRIVATE = 0xF0000
+"""From here on characters have no meaning of their own."""
 
 
 class Normalizer:

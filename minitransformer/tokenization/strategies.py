@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
 from minitransformer.errors import TokenizerError
-from minitransformer.options import Natural, Option, Range, read_value
+from minitransformer.options import CAPPED, Natural, Option, Range, read_value
 
 logger = logging.getLogger("minitransformer")
 
@@ -52,15 +52,17 @@ class Request:
     split_special: bool
     overflow: bool
     tensors: str | None
+    warns: bool
 
 
+Longest = Annotated[int, Range(least=0), CAPPED]
 Multiple = Annotated[int, Range(least=1, most=MOST_PADDING)]
 LENGTH_OPTIONS = {
     name: Option(name, hint)
     for name, hint in {
         "padding": PaddingOption,
         "truncation": TruncationOption,
-        "max_length": Natural,
+        "max_length": Longest,
         "stride": Natural,
         "pad_to_multiple_of": Multiple,
     }.items()
@@ -130,7 +132,7 @@ def _choose(name: str, value: Any, default: str, off: str) -> Any:
 
 def check_side(value: Any, name: str) -> Side:
     """``value`` itself, if it is "left" or "right"."""
-    if value == "left" or value == "right":
+    if isinstance(value, str) and value in ("left", "right"):
         return cast(Side, value)
     return cast(Side, read_value(name, value, Side, TokenizerError))
 

@@ -51,7 +51,8 @@ class T5Tokenizer(Tokenizer):
         model = read_model(path)
         vocabulary = [(piece.text, piece.score) for piece in model.pieces]
         vocabulary += [(f"<extra_id_{i}>", 0.0) for i in reversed(range(count_sentinels(settings["extra_ids"])))]
-        backend = build_unigram(model, path, vocabulary, model.unk_id, choose_prefix(settings))
+        prefix, compat = choose_prefix(settings), settings.get("compat")
+        backend = build_unigram(model, path, vocabulary, model.unk_id, prefix, compat)
         end = backend.token_to_id("</s>")
         if end is None:
             raise TokenizerError(f"{path} has no piece </s>, so it is not T5's")

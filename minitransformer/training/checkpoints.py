@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from minitransformer.training.distributed import rank, wait_for_all
 from minitransformer.training.tensor_files import read_tensors, write_tensors
 
 STATE = "state.json"
-OURS = re.compile(r"step-[0-9]{1,18}")
 """Names of checkpoints; whatever else lies beside them is somebody else's."""
 PART = ".part"  # ends the name of a folder that is not finished, or no longer whole
 
@@ -57,6 +56,9 @@ class Checkpoints:
         keep: how many of them stay.
     """
 
+    STEM, DIGITS = "step-", 6
+    """A checkpoint's name: this, and the number of its step with so many digits at least."""
+
     def __init__(self, folder: Path, keep: int = 1) -> None:
         self.folder = folder
         self.keep = keep
@@ -66,14 +68,15 @@ class Checkpoints:
         if rank() == 0:
             with writing(self.folder, 0):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                for part in self.folder.glob(f"step-*{PART}"):
+                for part in self.folder.glob(f"{self.STEM}*{PART}"):
                     shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
         wait_for_all()
 
     def finished(self) -> list[Path]:
         """All checkpoints, oldest first."""
-        found = [path.parent for path in self.folder.glob(f"step-*/{STATE}") if OURS.fullmatch(path.parent.name)]
-        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+        ours = re.compile(self.STEM + "[0-9]{1,18}")
+        found = [path.parent for path in self.folder.glob(f"{self.STEM}*/{STATE}") if ours.fullmatch(path.parent.name)]
+        return sorted(found, key=lambda path: int(path.name.removeprefix(self.STEM)))
 
     def latest(self) -> Path | None:
         """The one to resume from."""
@@ -93,13 +96,25 @@ class Checkpoints:
                 f"take {needed:,}: make room, or choose another folder"
             )
 
-    def save(self, step: int, tensors: dict[str, Tensor], state: Mapping[str, Any]) -> Path:
+    def save(
+        self,
+        step: int,
+        tensors: dict[str, Tensor],
+        state: Mapping[str, Any],
+        beside: Callable[[Path], None] | None = None,
+    ) -> Path:
         """Write a checkpoint, then remove those that are too many. All processes have to call it.
+
+        Args:
+            step: steps done.
+            tensors: of ``training_tensors``.
+            state: everything else that a run goes on with.
+            beside: writes further files into the folder, in process 0.
 
         Raises:
             TrainingError: the disk is full, or cannot be written; older checkpoints are as they were.
         """
-        path = self.folder / f"step-{step:06d}"
+        path = self.folder / f"{self.STEM}{step:0{self.DIGITS}d}"
         part = path.with_name(path.name + PART)
         with writing(self.folder, size_in_bytes(tensors), part):
             if rank() == 0:
@@ -107,14 +122,22 @@ class Checkpoints:
             wait_for_all()
             write_tensors(part, tensors)
             if rank() == 0:
+                if beside is not None:
+                    beside(part)
                 write_whole(part / STATE, json.dumps(state, indent=1))
                 _sync_folder(part)
+                if path.exists():
+                    self._remove(path)
                 os.replace(part, path)
                 _sync_folder(self.folder)
-                for old in self.finished()[: -self.keep]:
+                for old in self.too_many():
                     self._remove(old)
         wait_for_all()
         return path
+
+    def too_many(self) -> list[Path]:
+        """Those that shall not stay."""
+        return self.finished()[: -self.keep]
 
     def _remove(self, old: Path) -> None:
         part = old.with_name(old.name + PART)

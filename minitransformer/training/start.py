@@ -16,6 +16,7 @@ from minitransformer.config import ModelConfig
 from minitransformer.data import Record
 from minitransformer.errors import ConfigError, MinitransformerError, TrainingError
 from minitransformer.generation import GenerationConfig
+from minitransformer.generation.inputs import written_vocabulary
 from minitransformer.generation.processors import check_tokens
 from minitransformer.models.base import GenerativeModel, PretrainedModel, read_config
 from minitransformer.tokenization.base import Tokenizer
@@ -139,7 +140,7 @@ def make_model(
         try:
             options = GenerationConfig(**{**model.generation_config.to_hf(), **recipe.model.generation})
             options.validate()
-            check_tokens(options, config.vocab_size)
+            check_tokens(options, written_vocabulary(config))
             model.generation_config = options
         except MinitransformerError as error:
             raise TrainingError(f"{place}: [model.generation]: {error}") from error

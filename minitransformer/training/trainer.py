@@ -79,6 +79,7 @@ class Trainer:
         save_with: a tokenizer that belongs into the folders of models.
         identity: what this run is (config, recipe, data), as JSON; resuming compares it.
         device: by default the accelerator of this process, or the CPU.
+        plan: which examples make up which batch; by default like lengths together, as ``settings`` say.
 
     Raises:
         TrainingError: settings and data do not fit together.
@@ -97,6 +98,7 @@ class Trainer:
         save_with: Savable | None = None,
         identity: Mapping[str, Any] | None = None,
         device: torch.device | str | None = None,
+        plan: Plan | None = None,
     ) -> None:
         if not hasattr(model, "save_pretrained"):
             raise TrainingError(f"{type(model).__name__} has no save_pretrained, so it could not be kept")
@@ -104,7 +106,7 @@ class Trainer:
         self.folder, self.save_with = Path(folder), save_with
         self.device = distributed.own_device() if device is None else torch.device(device)
         shares = distributed.world_size() * settings.accumulate
-        self.plan = Plan([example_length(example) for example in examples], settings, shares)
+        self.plan = plan or Plan([example_length(example) for example in examples], settings, shares)
         self.steps = self.plan.steps
         self.evaluate_every = settings.evaluate_every or math.ceil(self.steps / 10)
         self.save_every = settings.save_every or math.ceil(self.steps / 10)
@@ -166,13 +168,14 @@ class Trainer:
         settings = self.settings
         batch = collated(self.examples, indices, self.objective.collate, settings.seed, COLLATE, step)
         counts = self.objective.counts(batch)  # of the whole batch, so that the shares of the loss add up to its mean
-        rate = learning_rate(step, self.steps, settings)
+        rate = self.rate(step)
         torch.manual_seed(seed_of(settings.seed, DROPOUT, step, engine.rank))
         engine.step.train()
 
         losses = []
-        for i, rows in enumerate(share(batch, engine.rank, engine.world, settings.accumulate)):
-            last = i == settings.accumulate - 1
+        micro_batches = [rows for rows in share(batch, engine.rank, engine.world, settings.accumulate) if _any(rows)]
+        for i, rows in enumerate(micro_batches):
+            last = i == len(micro_batches) - 1
             losses.append(engine.backward(self._to_device(rows), counts, self._autocast(), exchange=last))
         loss, clock.is_over = distributed.agreed(torch.stack(losses).sum(), clock.should_stop())
         norm = gradient_norm(engine.model)
@@ -194,7 +197,15 @@ class Trainer:
         if self.settings.gradient_checkpointing:
             stack.enter_context(recomputed(blocks_of(self.model)))
         stack.callback(self.model.eval)
-        return engine, make_optimizer(self.model.named_parameters(), self.settings)
+        return engine, self.make_optimizer()
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """A new optimizer, its state made."""
+        return make_optimizer(self.model.named_parameters(), self.settings)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return learning_rate(step, self.steps, self.settings)
 
     def _probe(self, step: nn.Module) -> None:
         """Send one example there and back, for an engine that wants to know which parameters get a gradient."""
@@ -261,6 +272,10 @@ class Trainer:
             f"Stopped before the weights changed. {kept} The batch held the examples {shown} (counted from 0). "
             "Try a lower learning_rate, a longer warmup, or look at these examples."
         )
+
+
+def _any(rows: Batch) -> bool:
+    return len(next(iter(rows.values()))) > 0
 
 
 class _Clock:

@@ -62,9 +62,12 @@ class ShardedCheckpoint:
         if not isinstance(weight_map, dict) or not weight_map:
             raise CheckpointError(f"{index} has no weight_map that says which tensor is in which file")
         self._shard_of: dict[str, SafetensorsFile | PickleFile] = {}
-        for file in sorted(set(weight_map.values()), key=str):
-            if not isinstance(file, str) or Path(file).name != file:
-                raise CheckpointError(f"{index} names {file!r} as a shard, which is no name of a file beside it")
+        strange = [file for file in weight_map.values() if not isinstance(file, str)]
+        files = [] if strange else sorted(set(weight_map.values()))
+        strange += [file for file in files if Path(file).name != file or "\0" in file]
+        if strange:
+            raise CheckpointError(f"{index} names {strange[0]!r:.100} as a shard, which is no name of a file beside it")
+        for file in files:
             try:
                 shard = open_shard(file)
             except MissingFileError as error:

@@ -23,6 +23,15 @@ Attack: TypeAlias = Callable[[Random, Path], Case]
 
 ATTACKS: tuple[str, ...] = (
     # one name a line
+    "checkpoints",
+    "command_lines",
+    "data",
+    "hub",
+    "kills",
+    "option_values",
+    "recipes",
+    "savings",
+    "texts",
 )
 """The modules of this folder that are attacks; each has a line in docs/security.md."""
 

@@ -59,7 +59,10 @@ class Watch:
             writes = set(mode or "") & set("wax+") if mode else (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             if writes and not self._is_inside(path):
                 self.seen.append(f"writes {path!r}")
-        elif event in ("os.remove", "os.rename", "os.rmdir", "os.truncate", "os.link", "os.symlink", "shutil.rmtree"):
+        elif event in ("os.link", "os.symlink"):
+            if not self._is_inside(arguments[1]):
+                self.seen.append(f"{event} {arguments!r:.200}")
+        elif event in ("os.remove", "os.rename", "os.rmdir", "os.truncate", "shutil.rmtree"):
             if not all(self._is_inside(path) for path in arguments[:2] if isinstance(path, str | bytes | os.PathLike)):
                 self.seen.append(f"{event} {arguments!r:.200}")
         elif event == "socket.connect" and not _is_local(arguments[1]):
@@ -67,7 +70,7 @@ class Watch:
 
     def _is_inside(self, path: Any) -> bool:
         where = os.path.abspath(os.fsdecode(path))
-        return where.startswith((self.folder or "", "/dev/", "/proc/self/"))
+        return where.startswith((self.folder or "", tempfile.gettempdir() + "/tmp", "/dev/", "/proc/self/"))
 
 
 def _is_local(address: Any) -> bool:
@@ -139,7 +142,7 @@ def _landmarks() -> dict[str, int]:
 
     classes: list[Any] = [collections.Counter, collections.OrderedDict, collections.defaultdict, builtins, os, pickle]
     if torch := sys.modules.get("torch"):
-        classes += [torch.Tensor, torch.nn.Module, torch.storage.UntypedStorage]
+        classes += [torch.nn.Module, torch.storage.UntypedStorage]
     return {
         one.__name__: hash(tuple((name, id(value)) for name, value in vars(one).items() if name != "_"))
         for one in classes
@@ -204,4 +207,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from fuzz import worker  # the module that cases import, not this copy of it
+
+    worker.main()

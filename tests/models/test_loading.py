@@ -179,7 +179,7 @@ def test_truncated_weights(folder):
 
 def test_heads_that_an_architecture_lacks(folder):
     with pytest.raises(
-        ConfigError, match="bert has no AutoModelForCausalLM; it offers AutoModel, AutoModelForMaskedLM"
+        ConfigError, match="bert has no AutoModelForCausalLM; it offers AutoModel, .*AutoModelForMaskedLM"
     ):
         AutoModelForCausalLM.from_pretrained(folder)
     with pytest.raises(TypeError, match="use AutoModel.from_pretrained"):

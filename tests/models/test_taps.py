@@ -31,7 +31,7 @@ def general(name: str) -> str:
     name = re.sub(r"^(backbone\.)?((encoder|decoder)_)?(embeddings|pooler)\.", r"\4.", name)
     name = re.sub(r"^(backbone\.)?(encoder|decoder)_positions\.", "positions.", name)
     name = re.sub(r"^(backbone\.)?(encoder|decoder)\.(groups\.\d+\.)?", "stack.", name)
-    return re.sub(r"^head\.(words|order)\.", "head.", name)
+    return re.sub(r"^head\.(words|order|next)\.", "head.", name)
 
 
 CLASSES = {

@@ -64,7 +64,7 @@ def test_callers_of_a_failing_model_get_424_and_others_do_not_notice(
 def test_in_a_batch_only_the_guilty_fails(two: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     sentiment = two.ours.shelf.find("bert-sentiment").pipe("text-classification")
     real = sentiment.forward
-    poison = sentiment.tokenizer.convert_tokens_to_ids("evil")
+    (poison,) = sentiment.tokenizer("!", add_special_tokens=False)["input_ids"]
 
     def forward(batch: Any, **options: Any) -> Any:
         time.sleep(0.05)
@@ -73,7 +73,7 @@ def test_in_a_batch_only_the_guilty_fails(two: Live, monkeypatch: pytest.MonkeyP
         return real(batch, **options)
 
     monkeypatch.setitem(vars(sentiment), "forward", forward)
-    texts = [f"good film {i}" for i in range(12)] + ["evil"]
+    texts = [f"good film {i}" for i in range(12)] + ["!"]
     with ThreadPoolExecutor(13) as pool:
         answers = list(pool.map(lambda text: two.post("/models/bert-sentiment", inputs=text), texts))
     assert [answer.status_code for answer in answers] == [200] * 12 + [424]

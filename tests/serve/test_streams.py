@@ -140,7 +140,13 @@ def test_a_stream_stops_when_its_reader_leaves(start: Any) -> None:
     host, port = server.url.removeprefix("http://").split(":")
     options = {"min_new_tokens": 245, "max_new_tokens": 245}
     content = json.dumps({"inputs": "It", "stream": True, "parameters": options}).encode()
-    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    headers = (
+        "POST / HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Content-Length: {len(content)}",
+    )
+    head = "\r\n".join(headers) + "\r\n\r\n"
     connections = []
     for _ in range(8):
         connection = socket.create_connection((host, int(port)), timeout=30)

@@ -124,7 +124,7 @@ def parsed(count: int = 240, seed: int = 0) -> list[Parsed]:
         def noun_phrase(depth: int) -> int:
             det = len(words)
             words.append(rng.choice(["the", "a", "this", "every"]))
-            for _ in range(rng.choice([0, 0, 1, 2])):
+            for _ in range(rng.choice([0, 1, 1, 2, 3])):
                 words.append(rng.choice(adjectives))
             noun = len(words)
             words.append(rng.choice(nouns))

@@ -56,11 +56,6 @@ def test_calls(tokenizer: Tokenizer, text: Any, options: dict[str, Any], message
         tokenizer(text, **options)
 
 
-def test_an_option_that_does_not_exist(tokenizer: Tokenizer) -> None:
-    with pytest.raises(TypeError, match="max_len"):
-        tokenizer("a", max_len=3)  # type: ignore[call-arg]
-
-
 def test_ids_out_of_the_vocabulary(tokenizer: Tokenizer) -> None:
     for ids in ([1, 10_000], [-1], 10_000):
         with pytest.raises(TokenizerError, match=r"no token with id .*: ids go from 0 to"):

@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from minitransformer.serve.errors import ApiError
+from minitransformer.errors import MinitransformerError
+from minitransformer.serve.errors import ApiError, without_paths
 from minitransformer.serve.models import Served, Shelf
 from minitransformer.serve.page.examples import OF_MODEL, OF_TASK
 
@@ -54,7 +55,10 @@ def page_routes(shelf: Shelf) -> list[Route]:
         shelf.make_room(served)
         await asyncio.wrap_future(served.load(served.task))
         assert served.worker is not None
-        html = await asyncio.wrap_future(served.worker.call(lambda: page(served.pipe(served.task), text)))
+        try:
+            html = await asyncio.wrap_future(served.worker.call(lambda: page(served.pipe(served.task), text)))
+        except MinitransformerError as error:
+            raise ApiError(422, without_paths(str(error)), "validation") from None
         return HTMLResponse(html, headers={"content-security-policy": INSIDE_POLICY})
 
     return [
@@ -98,4 +102,4 @@ def study_page() -> Any:
     page = getattr(study, "page", None)
     if not callable(page):
         return None
-    return lambda pipe, text: page(pipe.model, text, tokenizer=pipe.tokenizer)
+    return lambda pipe, text: page(pipe.model, pipe.tokenizer, text)

@@ -47,14 +47,15 @@ OF_TASK: dict[str, list[Example]] = {
     ],
     "summarization": [
         {
-            "text": "Deep neural networks need many labelled examples, which are expensive to collect. In this paper we "
-            "propose a simple method that learns from few examples: we train a network on related tasks and adapt it to "
-            "a new task with a small number of gradient steps. Experiments on image classification show that our method "
-            "needs fewer labels and is more accurate than previous approaches."
+            "text": "Deep neural networks need many labelled examples, which are expensive to collect. In this paper "
+            "we propose a simple method that learns from few examples: we train a network on related tasks and adapt "
+            "it to a new task with a small number of gradient steps. Experiments on image classification show that "
+            "our method needs fewer labels and is more accurate than previous approaches."
         },
         {
-            "text": "Attention compares every query with every key, so that its cost grows with the square of the length. "
-            "We show that most of these comparisons can be left out without a loss, and measure the speed of translation."
+            "text": "Attention compares every query with every key, so that its cost grows with the square of the "
+            "length. We show that most of these comparisons can be left out without a loss, and measure the speed "
+            "of translation."
         },
     ],
     "text-generation": [

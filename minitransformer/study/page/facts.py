@@ -13,7 +13,7 @@ from minitransformer.errors import StudyError
 from minitransformer.study.anatomy import stacks
 from minitransformer.study.attribution import attribute_inputs
 from minitransformer.study.lenses import logit_lens, residual_stream
-from minitransformer.study.logits import attribute_logits
+from minitransformer.study.logits import Written
 from minitransformer.study.patching import patch
 from minitransformer.study.runs import Inputs, Metric, copies, find_taps, has_taps, labelled, logit, logits_of, run
 
@@ -176,18 +176,18 @@ def outputs(model: Any, tokenizer: Any, inputs: Inputs) -> dict[str, Any]:
         ]
         names = class_names(model, tokenizer, scores.shape[-1])
     told: list[dict[str, Any]] = []
-    parts: tuple[str, ...] = ()
+    written = Written.read(model, inputs)
+    parts = (*written.names, "head bias")
     for place, classes in asked:
         for one in classes:
-            result = attribute_logits(model, inputs, one, position=None if whole else place)
-            parts = result.names("part")
+            result = written.towards(one, place=place)
             told.append(
                 {
                     "position": -1 if whole else place,
                     "class": names(one),
                     "id": one,
                     "logit": round(float(result.about["logit"]), 4),
-                    "parts": _rounded(result.values),
+                    "parts": _rounded(result.values.flatten()),
                 }
             )
     _add_inputs(model, inputs, told, is_answer)

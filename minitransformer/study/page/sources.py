@@ -37,7 +37,7 @@ def explanations(model: Any) -> dict[str, dict[str, Any]]:
         "parts": (
             "part · frozen norms · row of the head; the sum is the logit",
             "part",
-            logits.attribute_logits,
+            logits.Written.towards,
             "shares =",
         ),
         "patch": ("(patched − base) / (source − base)", "tap, head or position", patching.patch, "effect = (effect"),
