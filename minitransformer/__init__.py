@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from minitransformer.generation import GenerationConfig, generate
     from minitransformer.layers.cache import DecoderCache
-    from minitransformer.layers.linear import fast_linear
+    from minitransformer.layers.kernels import fast_linear
     from minitransformer.layers.taps import tap_names, trace
     from minitransformer.models.auto import (
         AutoConfig,
@@ -67,13 +67,13 @@ _HOMES = {
         "PipelineError",
         "SavingError",
         "TokenizerError",
+        "TraceError",
         "TrainingError",
         "UnknownOptionError",
-        "TraceError",
     ),
     "minitransformer.generation": ("GenerationConfig", "generate"),
     "minitransformer.layers.cache": ("DecoderCache",),
-    "minitransformer.layers.linear": ("fast_linear",),
+    "minitransformer.layers.kernels": ("fast_linear",),
     "minitransformer.layers.taps": ("tap_names", "trace"),
     "minitransformer.models.auto": (
         "AutoConfig",
@@ -121,6 +121,8 @@ __all__ = [
     "SavingError",
     "TokenizerError",
     "TraceError",
+    "TrainingError",
+    "UnknownOptionError",
     "__version__",
     "fast_linear",
     "generate",
