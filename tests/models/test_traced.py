@@ -58,6 +58,7 @@ def test_what_comes_out_is_right_for_other_masks_and_lengths(kind, names):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_dynamic_quantization_converts_every_linear_layer():
     """As of transformers' models: 6 in each of 3 blocks, 2 in the head."""
     torch.manual_seed(0)
