@@ -88,9 +88,7 @@ def tied(table: nn.Embedding) -> nn.Embedding:
 
     One module in two places would do as well, but ``torch.func.functional_call`` cannot put its weight back.
     """
-    other = nn.Embedding(
-        table.num_embeddings, table.embedding_dim, padding_idx=table.padding_idx, _weight=table.weight
-    )
+    other = nn.Embedding(table.num_embeddings, table.embedding_dim, padding_idx=table.padding_idx, _weight=table.weight)
     other.weight = table.weight
     return other
 

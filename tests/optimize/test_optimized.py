@@ -63,9 +63,7 @@ def test_every_architecture_and_head(everything, twin, tmp_path):
         found = fast(**inputs)
     assert isinstance(fast, type(model)) and fast.config == model.config
     assert fast.num_parameters() == model.num_parameters()
-    assert any(
-        type(layer) is ProductLinear for layer in fast.modules() if isinstance(layer, torch.nn.Linear)
-    )
+    assert any(type(layer) is ProductLinear for layer in fast.modules() if isinstance(layer, torch.nn.Linear))
     for name, value in vars(expected).items():
         if isinstance(value, torch.Tensor) and value.is_floating_point():
             ours = getattr(found, name)
