@@ -173,7 +173,7 @@ ENTRIES = {
 MADE = {
     "name": "none: letters and sums, made by examples/recipes/circuits.py",
     "license": "public domain",
-    "source": "../examples/recipes/circuits.py",
+    "source": "https://en.wikipedia.org/wiki/Random_number_generation",
     "by": "a generator of random numbers",
     "hub": None,
 }

@@ -21,7 +21,7 @@ PIECE = 2**20
 """Bytes that are read at a time."""
 PER_LINE, PER_RECORD, PER_VALUE = 60, 400, 60
 """Bytes that Python takes for each, beside the letters."""
-BOMB = 100
+BOMB = 40
 """Times its size that a packed file may unpack to, beyond the first pieces; texts pack to a third."""
 
 
