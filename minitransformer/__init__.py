@@ -17,18 +17,25 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from minitransformer.errors import (
+        ArgumentError,
         CheckpointError,
         ConfigError,
+        DataError,
         GenerationError,
         HubError,
+        InputError,
         MinitransformerError,
         MissingFileError,
         PipelineError,
+        SavingError,
         TokenizerError,
+        TraceError,
+        TrainingError,
+        UnknownOptionError,
     )
     from minitransformer.generation import GenerationConfig, generate
     from minitransformer.layers.cache import DecoderCache
-    from minitransformer.layers.linear import fast_linear
+    from minitransformer.layers.kernels import fast_linear
     from minitransformer.layers.taps import tap_names, trace
     from minitransformer.models.auto import (
         AutoConfig,
@@ -48,18 +55,25 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "minitransformer.errors": (
+        "ArgumentError",
         "CheckpointError",
         "ConfigError",
+        "DataError",
         "GenerationError",
         "HubError",
+        "InputError",
         "MinitransformerError",
         "MissingFileError",
         "PipelineError",
+        "SavingError",
         "TokenizerError",
+        "TraceError",
+        "TrainingError",
+        "UnknownOptionError",
     ),
     "minitransformer.generation": ("GenerationConfig", "generate"),
     "minitransformer.layers.cache": ("DecoderCache",),
-    "minitransformer.layers.linear": ("fast_linear",),
+    "minitransformer.layers.kernels": ("fast_linear",),
     "minitransformer.layers.taps": ("tap_names", "trace"),
     "minitransformer.models.auto": (
         "AutoConfig",
@@ -80,6 +94,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ArgumentError",
     "AutoConfig",
     "AutoModel",
     "AutoModelForCausalLM",
@@ -94,14 +109,20 @@ __all__ = [
     "AutoTokenizer",
     "CheckpointError",
     "ConfigError",
+    "DataError",
     "DecoderCache",
     "GenerationConfig",
     "GenerationError",
     "HubError",
+    "InputError",
     "MinitransformerError",
     "MissingFileError",
     "PipelineError",
+    "SavingError",
     "TokenizerError",
+    "TraceError",
+    "TrainingError",
+    "UnknownOptionError",
     "__version__",
     "fast_linear",
     "generate",
@@ -112,13 +133,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
+    """Import a public name when it is first asked for (PEP 562); names of transformers are doors in ``compat``."""
+    module, own_name = _HOME.get(name, ""), name
+    if not module:
+        names = import_module("minitransformer.compat.names")
+        if name not in names.HOMES:
+            raise AttributeError(names.missing(name, __all__))
+        module, own_name = names.HOMES[name]
+    value = getattr(import_module(module), own_name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *import_module("minitransformer.compat.names").HOMES})

@@ -14,6 +14,7 @@ from typing import Any
 
 from minitransformer.errors import ArgumentError, did_you_mean, warn_caller
 from minitransformer.hub import Repository
+from minitransformer.options import shown
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ READING_MODELS: Mapping[str, NoUse] = {
     "use_kernels": NoUse("kernels are chosen by what is asked for", (False,)),
     "adapter_name": NoUse("adapters are not loaded: merge them into the weights first", ("default",), refused=True),
     "adapter_kwargs": NoUse("adapters are not loaded: merge them into the weights first", ({},), refused=True),
+    "_adapter_model_path": NoUse("adapters are not loaded: merge them into the weights first", refused=True),
     "_fast_init": NoUse("what the file brings is never drawn", (True,)),
 }
 
@@ -122,6 +124,11 @@ def take_repository(source: str | Path | Repository, options: dict[str, Any]) ->
     return Repository(source, **given)
 
 
+def take(options: dict[str, Any], table: Mapping[str, NoUse]) -> dict[str, Any]:
+    """The arguments of that table, taken out of ``options`` before somebody else takes them for his own."""
+    return {name: options.pop(name) for name in list(options) if name in table}
+
+
 def settle(options: dict[str, Any], table: Mapping[str, NoUse], known: Iterable[str], what: str) -> None:
     """Answer what is left of a caller's keyword arguments; afterwards ``options`` is empty.
 
@@ -148,8 +155,8 @@ def settle(options: dict[str, Any], table: Mapping[str, NoUse], known: Iterable[
         if value is None or any(type(value) is type(fine) and value == fine for fine in use.fine):
             continue
         if use.refused:
-            raise ArgumentError(f"{what} cannot do {name}={value!r}: {use.why}")
-        warn_caller(f"{name}={value!r} means nothing to {what}: {use.why}")
+            raise ArgumentError(f"{what} cannot do {name}={shown(value)}: {use.why}")
+        warn_caller(f"{name}={shown(value)} means nothing to {what}: {use.why}")
 
 
 def as_bytes(size: int | str | None, name: str = "max_shard_size") -> int | None:
@@ -169,4 +176,4 @@ def as_bytes(size: int | str | None, name: str = "max_shard_size") -> int | None
         found = int(float(number) * units[unit])
         if found > 0:
             return found
-    raise ArgumentError(f"{name} must be a number of bytes, or a size such as '2GB' or '500MiB', not {size!r}")
+    raise ArgumentError(f"{name} must be a number of bytes, or a size such as '2GB' or '500MiB', not {shown(size)}")

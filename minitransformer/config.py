@@ -31,9 +31,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import Self
 
-from minitransformer.arguments import HUB, READING, WRITING, settle, take_repository
+from minitransformer.arguments import HUB, READING_MODELS, WRITING, settle, take, take_repository
 from minitransformer.errors import ArgumentError, ConfigError, did_you_mean, warn_caller
+from minitransformer.files import together, write_whole
 from minitransformer.hub import Repository, read_json
+from minitransformer.ranges import MOST_LABELS, Count, Layers, Spread, TokenId, Width, check_ranges
 
 GENERATION_KEYS = frozenset(
     """
@@ -173,17 +175,17 @@ class ModelConfig(metaclass=ConfigType):
     IGNORES: ClassVar[Mapping[str, str]] = {}
     """Key -> the reason why its value does not matter here."""
 
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    initializer_range: float = 0.02
+    vocab_size: Width
+    hidden_size: Width
+    num_layers: Layers
+    num_heads: Count
+    initializer_range: Spread = 0.02
     tie_word_embeddings: bool = True
-    pad_token_id: int | None = None
-    bos_token_id: int | None = None
-    eos_token_id: int | list[int] | None = None
-    sep_token_id: int | None = None
-    decoder_start_token_id: int | None = None
+    pad_token_id: TokenId | None = None
+    bos_token_id: TokenId | None = None
+    eos_token_id: TokenId | list[TokenId] | None = None
+    sep_token_id: TokenId | None = None
+    decoder_start_token_id: TokenId | None = None
     is_encoder_decoder: bool = False
     id2label: dict[int, str] = field(default_factory=lambda: {0: "LABEL_0", 1: "LABEL_1"})
     problem_type: str | None = None
@@ -253,12 +255,13 @@ class ModelConfig(metaclass=ConfigType):
 
     @classmethod
     def from_pretrained_dict(cls, raw: Mapping[str, Any], options: dict[str, Any]) -> Self:
-        """The config of a file's contents and the caller's options, which are all used up."""
+        """The config of a file's contents and the caller's options, which are taken out of it."""
         unused = options.pop("return_unused_kwargs", None)
         if unused:
             raise ArgumentError("return_unused_kwargs: nothing stays unused here; what is unknown is an error")
+        habits = take(options, READING_MODELS)
         config = cls.from_hf(raw).override(options)
-        settle(options, READING, [*_known_keys(cls), *HUB], f"{cls.__name__}.from_pretrained")
+        settle({**habits, **options}, READING_MODELS, [*_known_keys(cls), *HUB], f"{cls.__name__}.from_pretrained")
         return config
 
     @classmethod
@@ -284,11 +287,8 @@ class ModelConfig(metaclass=ConfigType):
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write config.json into ``folder``, which is made if it does not exist."""
         settle(options, WRITING, [], f"{type(self).__name__}.save_pretrained")
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / "config.json.part"
-        part.write_text(self.to_json_string(), encoding="utf-8")
-        part.replace(folder / "config.json")
+        with together(folder):
+            write_whole(Path(folder) / "config.json", self.to_json_string())
 
     @classmethod
     def from_hf(cls, raw: Mapping[str, Any]) -> Self:
@@ -364,9 +364,7 @@ class ModelConfig(metaclass=ConfigType):
 
     def check(self) -> None:
         """Raise a ConfigError if the fields contradict each other; architectures may add checks."""
-        for name in ("vocab_size", "hidden_size", "num_layers", "num_heads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_ranges(self)
 
 
 def _keys(f: dataclasses.Field[Any]) -> tuple[str, ...]:
@@ -467,7 +465,7 @@ def _check_supported(cls: type[ModelConfig], name: str, value: Any) -> None:
     supported = required_values(cls).get(name)
     if supported is not None and value not in supported:
         allowed = " or ".join(repr(v) for v in supported)
-        raise ConfigError(f"{cls.model_type} with {name}={value!r} is not supported; supported: {allowed}")
+        raise ConfigError(f"{cls.model_type} with {name}={value!r:.200} is not supported; supported: {allowed}")
 
 
 def _read_labels(raw: dict[str, Any], values: dict[str, Any]) -> None:
@@ -479,28 +477,43 @@ def _read_labels(raw: dict[str, Any], values: dict[str, Any]) -> None:
         elif label2id:
             values["id2label"] = {int(i): str(label) for label, i in label2id.items()}
         elif num_labels is not None:
-            values["id2label"] = {i: f"LABEL_{i}" for i in range(int(num_labels))}
-    except (AttributeError, TypeError, ValueError) as error:
+            if type(num_labels) is not int or not 1 <= num_labels <= MOST_LABELS:
+                raise ConfigError(f"num_labels must be from 1 to {MOST_LABELS}, not {num_labels!r:.60}")
+            values["id2label"] = {i: f"LABEL_{i}" for i in range(num_labels)}
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"id2label must map class numbers to labels: {error}") from error
     if "id2label" in values:
         labels = values["id2label"]
         if sorted(labels) != list(range(len(labels))):
-            raise ConfigError(f"id2label must number its labels 0 to {len(labels) - 1}, not {sorted(labels)}")
+            raise ConfigError(f"id2label must number its labels 0 to {len(labels) - 1}, not {sorted(labels)!r:.200}")
         values["id2label"] = dict(sorted(labels.items()))
 
 
 def _checked(kind: Any, own: str, name: str, value: Any, where: str = " in config.json") -> Any:
     """``value`` of the key ``name``, if it is of the type ``kind`` of the field ``own``."""
     if own == "architectures":
+        if not isinstance(value or [], list | tuple) or not all(isinstance(one, str) for one in value or ()):
+            raise ConfigError(f"{name} must be a list of names of classes, not {value!r:.100}")
         return tuple(value or ())
     if own == "torch_dtype" and value is not None:
         return str(value).removeprefix("torch.")
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if own == "task_specific_params" and isinstance(value, dict) and not all(map(_is_dict, value.values())):
+        raise ConfigError(f"{name} must hold an object for each task, not {value!r:.100}")
+    options = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
     plain = tuple(typing.get_origin(option) or option for option in options)
     if float in plain and int not in plain and isinstance(value, int) and not isinstance(value, bool):
         return float(value)  # JSON writes 0 for 0.0
     wrong_bool = isinstance(value, bool) and bool not in plain
-    if not isinstance(value, plain) or wrong_bool or (isinstance(value, float) and math.isnan(value)):
+    if not isinstance(value, plain) or wrong_bool or (isinstance(value, float) and not math.isfinite(value)):
         wanted = " or ".join(option.__name__ for option in plain)
-        raise ConfigError(f"{name}{where} must be {wanted}, not {value!r}")
+        raise ConfigError(f"{name}{where} must be {wanted}, not {value!r:.200}")
+    inner = [typing.get_args(option)[0] for option in options if typing.get_origin(option) is list]
+    if isinstance(value, list) and not all(type(one) in inner for one in value):
+        raise ConfigError(f"{name}{where} must be a list of {inner[0].__name__}, not {value!r:.200}")
     return value
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)

@@ -11,9 +11,19 @@ import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_MESSAGE = 4000
+"""Letters of an error; what it quotes of a file may have millions."""
+LONGEST_NAME = 200
+"""Of what may be a slip of the pen; to look for neighbours of anything longer takes time."""
+
 
 class MinitransformerError(Exception):
     """Base of all errors that the library raises on purpose."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        rest = len(text) - LONGEST_MESSAGE
+        return text if rest <= 0 else f"{text[: LONGEST_MESSAGE // 2]} [...] {text[-LONGEST_MESSAGE // 2 :]}"
 
 
 class ConfigError(MinitransformerError, ValueError):
@@ -30,6 +40,10 @@ class MissingFileError(CheckpointError, FileNotFoundError):
 
 class HubError(CheckpointError, OSError):
     """The Hub could not be reached, or refused."""
+
+
+class SavingError(MinitransformerError, OSError):
+    """A file that cannot be written: no room, no permission, no such folder. What was there before is as it was."""
 
 
 class TokenizerError(MinitransformerError, ValueError):
@@ -64,12 +78,18 @@ class PipelineError(MinitransformerError, ValueError):
     """Input or options that a pipeline cannot answer."""
 
 
+class UnknownOptionError(PipelineError, GenerationError, TypeError):
+    """An option that a pipeline, an evaluation or ``generate`` does not have; names the nearest one."""
+
+
 class StudyError(MinitransformerError, ValueError):
     """A study that cannot be made: inputs that do not fit each other, or a part that the model has not."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` for the nearest known name, or an empty string when none is near."""
+    if not isinstance(name, str) or len(name) > LONGEST_NAME:
+        return ""
     nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 

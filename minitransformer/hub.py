@@ -8,7 +8,6 @@ no file behind that looks whole; the next attempt continues it.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
@@ -17,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+from minitransformer import jsons
 from minitransformer.errors import CheckpointError, HubError, MissingFileError, did_you_mean
 
 EMBEDDED = Path(__file__).parent / "checkpoints"
@@ -163,6 +163,9 @@ class Repository:
             path = folder / name
             if path.is_file():
                 return path
+            if os.path.lexists(path):
+                leads = f"is a link to {os.readlink(path)}, where" if path.is_symlink() else "is there, but"
+                raise MissingFileError(f"{path} {leads} no file is: mend it or remove it")
             if not required:
                 return None
             if not folder.is_dir():
@@ -361,10 +364,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: it is not JSON, or not an object; the message names the line.
     """
     check_no_pointer(path)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}. Fetch or copy it again, or mend it.") from error
+    values = jsons.read_json(path)
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} should hold a JSON object, not {type(values).__name__}")
     return values

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as without_markup
 from rich.table import Table
 from rich.tree import Tree
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from minitransformer.hub import Repository
 from minitransformer.layers import Tap
 from minitransformer.models.auto import AutoConfig, architecture
 from minitransformer.models.base import PretrainedModel
+from minitransformer.options import harmless
 from minitransformer.weights import LoadReport, Op, Then, explain, load_weights, open_checkpoint, without_memory
 from minitransformer.weights.engine import Line
 from minitransformer.weights.sources import Source
@@ -84,21 +85,21 @@ def model_class(config: ModelConfig) -> type[PretrainedModel]:
 
 def config_table(config: ModelConfig) -> Table:
     """Every field, under our name and under its key in config.json."""
-    table = Table(title=f"{type(config).__name__}, model_type {config.model_type!r}", title_justify="left")
+    table = Table(title=f"{type(config).__name__}, model_type {escape(repr(config.model_type))}", title_justify="left")
     for column in ("field", "value", "key in config.json"):
         table.add_column(column)
     for f in dataclasses.fields(config):
         value = getattr(config, f.name)
         if f.name not in ("extra", "generation"):
             key = f.metadata.get("key", f.name)
-            table.add_row(f.name, escape(_short(value)), "" if key == f.name else str(key))
+            table.add_row(f.name, escape(_short(value)), "" if key == f.name else escape(str(key)))
     for key, value in config.generation.items():
-        table.add_row("", escape(_short(value)), f"{key} (for generate)")
+        table.add_row("", escape(_short(value)), escape(f"{key} (for generate)"))
     for key, value in config.extra.items():
         why = ignored_keys(type(config)).get(
             key, "the one value that there is" if key in required_values(type(config)) else "unknown"
         )
-        table.add_row("", escape(_short(value)), f"{key} (not used: {why})")
+        table.add_row("", escape(_short(value)), escape(f"{key} (not used: {why})"))
     return table
 
 
@@ -166,6 +167,11 @@ def _operation(op: Op) -> str:
     fields = ((f.name, getattr(op, f.name), f.default) for f in dataclasses.fields(op) if f.repr)  # type: ignore[arg-type]
     said = ", ".join(f"{name}={value}" for name, value, default in fields if value != default)
     return type(op).__name__ + (f"({said})" if said else "")
+
+
+def escape(text: str) -> str:
+    """A text of a file as it is printed: nothing in it styles the output, or steers the terminal."""
+    return without_markup(harmless(text))
 
 
 def _pattern(name: str) -> str:

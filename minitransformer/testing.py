@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -24,14 +25,23 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
+from minitransformer.errors import InputError
+
 FLOAT64_TOLERANCE = 1e-10
 """Largest difference of a float64 twin that counts as rounding."""
 
-OUTPUT_FIELDS = (
-    "hidden_states attentions encoder_hidden_states encoder_attentions decoder_hidden_states decoder_attentions "
-    "cross_attentions mems last_hidden_state pooler_output encoder_last_hidden_state start_logits end_logits logits "
-    "prediction_logits sop_logits"
-).split()
+FORWARD_PASS = (
+    ("encoder_hidden_states", "encoder_attentions"),
+    ("encoder_last_hidden_state",),
+    ("decoder_hidden_states", "decoder_attentions", "cross_attentions"),
+    ("hidden_states", "attentions"),
+    ("mems",),
+    ("last_hidden_state",),
+    ("pooler_output",),
+    *((field,) for field in "start_logits end_logits logits prediction_logits sop_logits".split()),
+)
+"""Fields of outputs in the order in which they are computed; those of one stack block by block."""
+OUTPUT_FIELDS = tuple(field for fields in FORWARD_PASS for field in fields)
 
 
 def reference_twin(class_name: str, *, seed: int = 0, dtype: torch.dtype = torch.float64, **config: Any) -> Any:
@@ -149,35 +159,76 @@ def divergence(
 ) -> Iterator[Difference]:
     """The differences of two models on the same inputs, in the order of the forward pass.
 
-    The first large one shows where they part.
+    Block by block: what comes into it, its attention maps, what comes into the next one. The first large difference
+    shows where the models part. A reference with another attention than the readable one is given that one meanwhile.
 
     Args:
         ours: a model of this library.
         reference: a model of transformers.
         inputs: arguments of both.
         keep: (batch, token), true at the tokens to compare; what stands at padding is nobody's business.
+
+    Raises:
+        InputError: a model is in training mode, where dropout makes every pass another one; or their numbers are of
+            different types.
+        AssertionError: one of them lacks an output, or has one of another shape.
     """
+    _check_comparable(ours, reference)
     asked = {"output_hidden_states": True, "output_attentions": True}
-    with torch.no_grad():
+    with torch.no_grad(), readable_attention(reference):
         a, b = ours(**inputs, **asked), reference(**inputs, **asked)
-    for field in OUTPUT_FIELDS:
-        mine, theirs = getattr(a, field, None), getattr(b, field, None)
-        if mine is None and theirs is None:
-            continue
-        if mine is None or theirs is None:
-            missing = "ours" if mine is None else "the reference"
-            raise AssertionError(f"{field} is missing in {missing}")
-        pairs = zip(mine, theirs, strict=True) if isinstance(mine, tuple) else [(mine, theirs)]
-        for i, (x, y) in enumerate(pairs):
-            if x.shape != y.shape:
-                raise AssertionError(f"{field}[{i}] has shape {tuple(x.shape)}, the reference {tuple(y.shape)}")
-            if keep is not None:
-                x, y = _kept(field, x, keep), _kept(field, y, keep)
-            yield Difference(
-                f"{field}[{i}]" if isinstance(mine, tuple) else field,
-                float((x - y).abs().max()),
-                float(y.pow(2).mean().sqrt()),
-            )
+    for fields in FORWARD_PASS:
+        pairs = {field: list(_pairs(field, a, b)) for field in fields}
+        for i in range(max(map(len, pairs.values()))):
+            for field, found in pairs.items():
+                if i < len(found):
+                    name = f"{field}[{i}]" if isinstance(getattr(a, field), tuple) else field
+                    yield _difference(name, field, *found[i], keep)
+
+
+def _pairs(field: str, a: Any, b: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    mine: Any = getattr(a, field, None)
+    theirs: Any = getattr(b, field, None)
+    if isinstance(theirs, tuple) and not theirs:  # what transformers 5 says where there is nothing
+        theirs = None
+    if mine is None and theirs is None:
+        return
+    if mine is None or theirs is None:
+        raise AssertionError(f"{field} is missing in {'ours' if mine is None else 'the reference'}")
+    yield from zip(mine, theirs, strict=True) if isinstance(mine, tuple) else [(mine, theirs)]
+
+
+def _difference(name: str, field: str, x: Tensor, y: Tensor, keep: Tensor | None) -> Difference:
+    if x.shape != y.shape:
+        raise AssertionError(f"{name} has shape {tuple(x.shape)}, the reference {tuple(y.shape)}")
+    if keep is not None:
+        x, y = _kept(field, x, keep), _kept(field, y, keep)
+    return Difference(name, float((x - y).abs().max()), float(y.pow(2).mean().sqrt()))
+
+
+def _check_comparable(ours: Any, reference: Any) -> None:
+    kinds = []
+    for name, model in (("ours", ours), ("the reference", reference)):
+        if getattr(model, "training", False):
+            raise InputError(f"{name} is in training mode, where dropout makes every pass another one: call .eval()")
+        kinds.append({p.dtype for p in model.parameters() if p.is_floating_point()})
+    if kinds[0] != kinds[1]:
+        said = [" and ".join(sorted(str(kind).removeprefix("torch.") for kind in of)) for of in kinds]
+        raise InputError(f"ours is in {said[0]}, the reference in {said[1]}: load both with the same dtype")
+
+
+@contextmanager
+def readable_attention(reference: Any) -> Iterator[None]:
+    """Let a model of transformers give its attention maps, which only its eager attention does."""
+    now = getattr(getattr(reference, "config", None), "_attn_implementation", "eager")
+    if now in (None, "eager"):
+        yield
+        return
+    reference.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        reference.set_attn_implementation(now)
 
 
 def assert_same(

@@ -46,6 +46,8 @@ class FakeHub:
     """File -> how many times its contents are cut off in the middle."""
     down: bool = False
     """Answer everything with 503."""
+    lies: dict[str, str] = field(default_factory=dict)
+    """Headers that the answers have instead of the true ones."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of each."""
 
@@ -86,6 +88,8 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, self.path))
         if self.hub.down:
             return self.send(503)
+        if self.path.startswith("/api/") and "/tree/" in self.path:  # a folder of further files: there is none
+            return self.send(404, {"X-Error-Code": "EntryNotFound"})
         repo_id, _, rest = self.path.strip("/").removeprefix("large/").partition("/resolve/")
         revision, _, name = rest.partition("/")
         repository, given = self.hub.repositories.get(repo_id), self.headers.get("Authorization")
@@ -124,6 +128,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status: int, headers: Mapping[str, str] = {}) -> None:  # noqa: B006  (only read)
         self.send_response(status)
-        for key, value in ({"Content-Length": "0"} | dict(headers)).items():
+        true = {"Content-Length": "0"} | dict(headers)
+        for key, value in {key: self.hub.lies.get(key, value) for key, value in true.items()}.items():
             self.send_header(key, value)
         self.end_headers()

@@ -99,12 +99,12 @@ def test_check_only(recipe: Path) -> None:
     ("words", "said"),
     [
         (["tinny.toml"], "there is no recipe tinny.toml. Did you mean 'tiny.toml'"),
-        (["tiny.toml", "--set", "training.step=3"], "[training]: 'step' is no setting of the trainer."),
+        (["tiny.toml", "--set", "training.step=3"], "[training]: the trainer has no option 'step'."),
         (["tiny.toml", "--set", "steps=3"], "not of the form TABLE.KEY=VALUE"),
         (["tiny.toml", "--data", "nowhere"], "there is no data folder nowhere"),
         (["tiny.toml", "--set", "data.train.files=txt.txt"], "Did you mean 'text.txt'"),
         (["tiny.toml", "--set", "data.train.columns.text=sentence"], "text.txt, line 1: there is no column 'sentence'"),
-        (["tiny.toml", "--minutes", "0"], "minutes is 0.0; it has to be more than 0"),
+        (["tiny.toml", "--minutes", "0"], "minutes must be a number above 0"),
     ],
 )
 def test_mistakes_are_one_clear_line(words: list[str], said: str, recipe: Path) -> None:

@@ -84,7 +84,7 @@ def test_unknown_keys_are_named_and_kept():
         (BertConfig, {"hidden_size": True}, "hidden_size in config.json must be int, not True"),
         (BertConfig, {"layer_norm_eps": None}, "layer_norm_eps in config.json must be float, not None"),
         (BertConfig, {"layer_norm_eps": float("nan")}, "layer_norm_eps"),
-        (BertConfig, {"num_hidden_layers": 0}, "num_layers must be at least 1"),
+        (BertConfig, {"num_hidden_layers": 0}, "num_hidden_layers must be from 1 to 1000"),
         (BertConfig, {"model_type": "gpt2"}, "model_type 'bert' only"),
     ],
 )

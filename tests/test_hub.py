@@ -21,14 +21,16 @@ import tiny_folders
 from hub_server import FakeHub
 
 import minitransformer
-from minitransformer.errors import CheckpointError, MissingFileError
-from minitransformer.hub import Repository, embedded_names, read_json
+from minitransformer.errors import CheckpointError, HubError, MissingFileError
+from minitransformer.hub import Repository, embedded_folder, embedded_names, read_json
 
 ROOT = Path(minitransformer.__file__).parents[1]
 
 ASK = """
 import json, sys, time
 from minitransformer.hub import Repository
+
+pytestmark = pytest.mark.environment
 time.sleep = lambda seconds: None  # before it tries again
 for call in json.loads(sys.argv[1]):
     try:
@@ -189,6 +191,91 @@ def test_download_that_breaks_for_good(client: Client) -> None:
     assert client.files() == []
 
 
+# --------------------------------------------------------------------------------------------------------- the gate
+
+ESCAPES = ["../../x", "/etc/passwd", "a/../../b", "..", "a\\b", "C:x", "a\0b", "a\nb", "", "./x", "a//b", "a/", "~/x"]
+
+
+@pytest.mark.parametrize("name", [name for name in ESCAPES if name != "~/x"])
+def test_names_of_files_lead_nowhere_else(name: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "x").write_text("secret")
+    for id in ("tiny-bert", str(tmp_path / "model"), tmp_path / "model"):
+        for read in (Repository(id).find, Repository(id).file, Repository(id).read):
+            with pytest.raises(HubError, match="is no name of a file inside of"):
+                read(name)
+    if name:
+        with pytest.raises(HubError, match="is no folder inside of"):
+            Repository("tiny-bert", subfolder=name)
+
+
+@pytest.mark.parametrize(
+    "revision", [*ESCAPES, "a b", "-x", "a@{1}", "a:b", "a?", "a*", "[a]", ".git", "x" * 300, 5, b"v1"]
+)
+def test_revisions_are_names_that_git_knows(revision: Any) -> None:
+    with pytest.raises(HubError, match="is no name of a branch, tag or commit"):
+        Repository("tiny-bert", revision=revision)
+    with pytest.raises(HubError, match="is no name of a branch"):
+        minitransformer.AutoModel.from_pretrained("tiny-bert", revision=revision)
+    with pytest.raises(HubError, match="is no name of a branch"):
+        minitransformer.AutoTokenizer.from_pretrained("tiny-bert", revision=revision)
+
+
+@pytest.mark.parametrize("revision", ["main", "refs/pr/3", "v1.0", "feature/x_y-z", "a" * 40, "größe", "a+b", "1%2F2"])
+def test_revisions_that_there_may_be(revision: str) -> None:
+    assert Repository("tiny-bert", revision=revision).revision == revision
+
+
+@pytest.mark.parametrize("id", ["a/..", "../a", "a..b/c", "a/b.", "a--b/c", "a/-b", ".a/b", "a/b\n"])
+def test_ids_that_are_none(id: str) -> None:
+    if id in ("a/b.",):  # huggingface_hub says what is wrong with it
+        return
+    with pytest.raises(MissingFileError, match="neither a folder that exists nor a model id"):
+        Repository(id).find("config.json")
+
+
+@pytest.mark.parametrize("header", ["ETag", "X-Repo-Commit", "X-Linked-Etag"])
+@pytest.mark.parametrize("lie", ["../../../../../escaped", "/tmp/loading-escaped", "a/b", "..", "a b", "x" * 300])
+def test_what_a_server_says_never_becomes_a_path_elsewhere(
+    client: Client, header: str, lie: str, tmp_path: Path
+) -> None:
+    lie = lie.replace("/tmp/loading-escaped", str(tmp_path / "escaped"))
+    before = sorted(path for path in tmp_path.rglob("*") if "home" not in path.parts)
+    client.hub.lies[header] = f'"{lie}"' if "tag" in header.lower() else lie
+    (answer,) = client.ask(call("tiny-bert", "model.safetensors" if "Linked" in header else "config.json"))
+    assert answer["error"] == "HubError", answer
+    assert sorted(path for path in tmp_path.rglob("*") if "home" not in path.parts) == before
+    assert not (tmp_path / "escaped").exists() and client.files() == []
+
+
+def test_a_cache_that_points_elsewhere_is_not_followed(client: Client, tmp_path: Path) -> None:
+    (found,) = client.ask(call("tiny-bert"))
+    secret = tmp_path / "secret.json"
+    secret.write_text("{}")
+    Path(found["path"]).unlink()
+    Path(found["path"]).symlink_to(secret)
+    (answer,) = client.ask(call("tiny-bert"), HF_HUB_OFFLINE="1")
+    assert answer["error"] == "HubError" and "outside of the cache" in answer["message"]
+
+
+def test_options_of_the_hub(client: Client, tmp_path: Path) -> None:
+    elsewhere = str(tmp_path / "elsewhere")
+    (found,) = client.ask(call("tiny-bert", cache_dir=elsewhere))
+    assert found["path"].startswith(elsewhere) and client.files() == []
+    there, absent = client.ask(
+        call("tiny-bert", cache_dir=elsewhere, local_files_only=True), call("tiny-bert", local_files_only=True)
+    )
+    assert there == found
+    assert absent["error"] == "HubError" and "local_files_only=True forbids asking the Hub" in absent["message"]
+    Path(found["path"]).resolve().write_text("spoilt")
+    (again,) = client.ask(call("tiny-bert", cache_dir=elsewhere, force_download=True))
+    assert json.loads(Path(again["path"]).read_text()) == {"model_type": "bert"}
+
+
+def test_a_token_is_never_shown() -> None:
+    assert "hf_secret" not in repr(Repository("tiny-bert", token="hf_secret"))
+
+
 # ---------------------------------------------------------------------------------------------------------- folders
 
 
@@ -276,6 +363,16 @@ def test_checkpoints_of_the_package(embedded: Path) -> None:
     assert Repository("minitransformer/books").find("vocab.txt") is None
     with pytest.raises(MissingFileError, match=r"checkpoints/books has no vocab.txt. It holds: config.json"):
         Repository("minitransformer/books").file("vocab.txt")
+
+
+def test_names_of_checkpoints_without_the_owner_give_a_hint(embedded: Path, client: Client) -> None:
+    with pytest.warns(UserWarning, match="Did you mean 'minitransformer/books', which comes with this package"):
+        assert embedded_folder("books") is None
+    assert embedded_folder("something-else") is None
+    (answer,) = client.ask(call("gpt2-stories"))
+    assert "Did you mean 'minitransformer/gpt2-stories', which comes with this package?" in answer["message"]
+    (answer,) = client.ask(call("gpt2-storys"), HF_HUB_OFFLINE="1")
+    assert "Did you mean 'minitransformer/gpt2-stories'" in answer["message"]
 
 
 @pytest.mark.parametrize(

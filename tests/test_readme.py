@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_folders
@@ -43,15 +46,75 @@ def local(text: str, folders: dict[str, str]) -> str:
     return text
 
 
+STATED = re.compile(r"(?:(?P<name>\w+) = )?.*\S  # (?:-> (?P<text>.+)|(?P<shape>\((?:\d+, )+\d*\)))$")
+"""A line that states what it prints, ``# -> text``, or what it assigns; also by its shape, ``# (2, 10, 64)``."""
+
+
+def as_stated(stated: str, found: str) -> bool:
+    """Whether a text is the stated one, where ``...`` stands for anything."""
+    return re.fullmatch(".*".join(map(re.escape, stated.split("..."))), found, re.S) is not None
+
+
+class Session:
+    """Runs the blocks of a page, which share their names, and notes which of its statements were compared."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {"__name__": "page", "print": self.print}
+        self.lines: list[str] = []
+        self.compared: set[int] = set()
+
+    def run(self, block: str, name: str) -> None:
+        self.lines, self.compared = block.splitlines(), set()
+        exec(compile(block, name, "exec"), self.names)
+        for number, line in enumerate(self.lines):
+            if (stated := STATED.match(line.strip())) and number not in self.compared:
+                value = self.names[stated["name"]]
+                found = repr(value) if stated["text"] else str(tuple(value.shape))
+                assert as_stated(stated["text"] or stated["shape"], found), f"{name}: {line.strip()!r} gives {found}"
+
+    def print(self, *values: Any, **options: Any) -> None:
+        print(*values, **options)
+        number = sys._getframe(1).f_lineno - 1
+        if stated := STATED.match(self.lines[number].strip()):
+            self.compared.add(number)
+            found = " ".join(map(str, values))
+            assert as_stated(stated["text"], found), f"{self.lines[number].strip()!r} prints {found}"
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
-def test_python_of_page_runs(
+def test_python_of_page_runs_and_gives_what_it_states(
     page: str, folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks of one page share their names, as in one session."""
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "page"}
+    session = Session()
     for i, block in enumerate(blocks(page, "python"), 1):
-        exec(compile(local(block, folders), f"{page}, block {i}", "exec"), names)
+        session.run(local(block, folders), f"{page}, block {i}")
+
+
+def test_a_wrong_statement_is_found() -> None:
+    for block in ("print(1 + 1)  # -> 3", "x = 1 + 1  # -> 3", "import torch\nx = torch.ones(2, 3)  # (2, 4)"):
+        with pytest.raises(AssertionError):
+            Session().run(block, "wrong")
+    right = "import torch\nfor x in (torch.ones(2, 3),):\n    print('a', x.shape)  # -> a torch...3])\ny = x  # (2, 3)"
+    Session().run(right, "right")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_every_comment_behind_a_print_is_a_statement(page: str) -> None:
+    """So that none stays unchecked: what is said about the code stands above it."""
+    lines = [line.strip() for block in blocks(page, "python") for line in block.splitlines()]
+    said = [line for line in lines if re.match(r"print\(.*\)  #", line)]
+    assert all(STATED.match(line) for line in said), said
+
+
+def test_readme_passes_strict_type_checks(tmp_path: Path) -> None:
+    api = pytest.importorskip("mypy.api", reason="mypy is not installed")
+    (tmp_path / "readme.py").write_text("\n".join(blocks("README.md", "python")), encoding="utf-8")
+    cache = str(ROOT / ".mypy_cache")
+    options = ["--strict", "--disable-error-code", "import-untyped", "--cache-dir", cache]
+    report, errors, status = api.run([*options, str(tmp_path / "readme.py")])
+    assert status == 0, report + errors
 
 
 def commands() -> list[tuple[str, str]]:
@@ -76,14 +139,39 @@ def test_command_runs(
     assert result.stdout
 
 
+def test_the_order_of_imports_is_told_once() -> None:
+    """CONTRIBUTING and the documentation draw the layers that pyproject.toml enforces."""
+    toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    project = toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = project["tool"]["importlinter"]["contracts"][0]
+    layers = [{name.strip(" ()") for name in layer.split("|")} for layer in reversed(contract["layers"])]
+    unshown = {"__main__", "inspection", "testing"}  # the first is cli's, the others have nothing above them
+    expected = [layer - unshown for layer in layers if layer - unshown]
+    for page, arrow in (("CONTRIBUTING.md", "<-"), ("docs/index.md", "◄")):
+        drawn = re.search(rf"^errors {arrow}.*?^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+        assert drawn is not None
+        found = [set(re.findall(r"\w[\w ]*\w|\w+", part)) for part in drawn[0].strip("`\n").split(arrow)]
+        found = [{"cli" if name == "command line" else name for name in part} for part in found]
+        assert found == expected, page
+
+
+def test_every_operation_of_weights_is_named() -> None:
+    from minitransformer.weights import ops
+
+    names = {n for n, k in vars(ops).items() if isinstance(k, type) and issubclass(k, ops.Op) and k is not ops.Op}
+    page = (ROOT / "docs" / "weight-map.md").read_text(encoding="utf-8")
+    sentence = re.search(r"closed set, each with its inverse:(.*?)\. ", page, re.S)
+    assert sentence is not None and set(re.findall(r"`(\w+)`", sentence[1])) == names
+
+
 def test_make_targets_exist() -> None:
     """Every ``make x`` that a page mentions is a target, and ``make help`` lists all targets."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
     pages = [*PAGES, "CONTRIBUTING.md"]
-    mentioned = {t for page in pages for t in re.findall(r"[`\n]make ([a-z]+)", (ROOT / page).read_text("utf-8"))}
+    mentioned = {t for page in pages for t in re.findall(r"[`\n]make ([a-z-]+)", (ROOT / page).read_text("utf-8"))}
     assert mentioned and mentioned <= targets
-    assert targets <= set(re.findall(r"^([a-z]+):.*## ", makefile, re.M))
+    assert targets <= set(re.findall(r"^([a-z-]+):.*## ", makefile, re.M))
     assert {"demo", "test", "lint", "type", "parity", "bench", "docs", "clean"} <= targets
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``minitransformer run``, ``train``, ``evaluate``, ``inspect``, ``look`` and ``demo``.
+"""The command line: ``minitransformer run``, ``train``, ``evaluate``, ``inspect``, ``look``, ``serve`` and ``demo``.
 
 PyTorch is imported inside the commands, so that ``--help`` and a mistyped option answer at once. Results go to standard
 output, everything else to standard error.
@@ -16,11 +16,12 @@ from minitransformer.cli.evaluate import evaluate
 from minitransformer.cli.inspect import inspect
 from minitransformer.cli.look import look
 from minitransformer.cli.run import run
+from minitransformer.cli.serve import serve
 from minitransformer.cli.train import train
 
 app = typer.Typer(
     name="minitransformer",
-    help="Transformers written by hand: run a task, train and measure a model, look inside a checkpoint, see the demo.",
+    help="Transformers written by hand: run a task, train and measure a model, look inside it, serve it, see the demo.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,5 +44,5 @@ def _main(
     pass
 
 
-for command in (run, train, evaluate, inspect, look, demo):
+for command in (run, train, evaluate, inspect, look, serve, demo):
     app.command()(command)

@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
-from minitransformer.errors import MinitransformerError
+from minitransformer.cli.streams import drop_output, said
+from minitransformer.errors import MinitransformerError, PipelineError, did_you_mean
+from minitransformer.options import Option, harmless, shown, unknown_name
+
+DTYPE_NAMES = ("float32", "bfloat16", "float16", "float64", "auto", "float", "half", "double")
 
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Print an error of ours as one line and leave with exit code 2."""
+    """Print an error of ours, or of the system, as one line and leave with exit code 2."""
     try:
         yield
+        sys.stdout.flush()
     except MinitransformerError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from error
+        fail(str(error), error)
+    except UnicodeDecodeError as error:
+        fail(f"standard input is not {error.encoding} ({error.reason}): PYTHONIOENCODING=utf-8 says what it is", error)
+    except MemoryError as error:
+        fail("the memory of this machine does not suffice", error)
+    except BrokenPipeError as error:
+        drop_output()  # who reads it has seen enough
+        raise typer.Exit(1) from error
+    except OSError as error:
+        drop_output()
+        fail(said(error), error)
+    except KeyboardInterrupt as error:
+        raise typer.Exit(128 + signal.SIGINT) from error
+
+
+def fail(message: str, error: BaseException) -> NoReturn:
+    """Leave with a line on standard error."""
+    typer.secho(f"error: {harmless(message)}", fg="red", err=True)
+    raise typer.Exit(2) from error
+
+
+class _Harmless(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return harmless(super().format(record))
 
 
 @contextmanager
@@ -29,7 +56,7 @@ def speaking(level: int) -> Iterator[None]:
     """Show what the library has to say on standard error."""
     logger = logging.getLogger("minitransformer")
     handler, before = logging.StreamHandler(sys.stderr), logger.level
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Harmless("%(message)s"))
     logger.addHandler(handler)
     logger.setLevel(level)
     try:
@@ -39,19 +66,37 @@ def speaking(level: int) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def read_options(items: Iterable[str] | None) -> dict[str, Any]:
-    """``["top_k=3"]`` -> {"top_k": 3}. What is not JSON is text."""
-    return dict(_read_option(item) for item in items or ())
+def split_options(items: Iterable[str] | None) -> dict[str, str]:
+    """``["top_k=3"]`` -> {"top_k": "3"}."""
+    return dict(_split_option(item) for item in items or ())
 
 
-def _read_option(item: str) -> tuple[str, Any]:
+def _split_option(item: str) -> tuple[str, str]:
     name, equals, value = item.partition("=")
     if not equals or not name.isidentifier():
-        raise typer.BadParameter(f"{item!r} is not KEY=VALUE", param_hint="--option")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+        raise typer.BadParameter(f"{harmless(item)!r} is not KEY=VALUE", param_hint="--option")
+    return name, value
+
+
+def read_options(texts: Mapping[str, str], table: Mapping[str, Option], owner: str) -> dict[str, Any]:
+    """The values that texts stand for: JSON, True, False or None, or the text, as each option is declared.
+
+    Args:
+        texts: by name of the option.
+        table: the options that there are.
+        owner: whose they are.
+    """
+    for name in texts:
+        if name not in table or table[name].internal:
+            raise typer.BadParameter(unknown_name(name, table, owner), param_hint="--option")
+    return {name: table[name].from_text(text, PipelineError) for name, text in texts.items()}
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise unless a model can compute in the type, before anything is loaded."""
+    if dtype.removeprefix("torch.") not in DTYPE_NAMES:
+        hint = did_you_mean(dtype, DTYPE_NAMES)
+        raise PipelineError(f"--dtype must be one of {', '.join(DTYPE_NAMES)}, not {shown(dtype)}.{hint}")
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from minitransformer.cli.common import clear_errors, progress, read_options
+from minitransformer.cli.common import check_dtype, clear_errors, progress, read_options, split_options
+from minitransformer.options import harmless
 
 
 def evaluate(
@@ -56,18 +57,16 @@ def evaluate(
     minitransformer evaluate ner --baseline --train train.conll -d test.conll
     """
     with clear_errors():
-        options = read_options(option)
+        texts = split_options(option)
+        check_dtype(dtype)
+
+        from minitransformer.evaluation import run
+
+        options = read_options(texts, run.evaluation_options(task, texts), f"the evaluation of {task}")
         if format is not None:
             options["format"] = format
         if columns:
             options["columns"] = dict(_read_column(item) for given in columns for item in given.split(","))
-
-        from minitransformer.evaluation import run
-
-        try:
-            run.find_evaluation(task, {name: value for name, value in options.items() if name not in run.READING})
-        except TypeError as error:
-            raise typer.BadParameter(str(error), param_hint="--option") from error
         with progress(task, None) as advance:
             scores = run.evaluate(
                 task,
@@ -86,7 +85,7 @@ def evaluate(
                 progress=advance,
                 **options,
             )
-        print(json.dumps({name: _finite(value) for name, value in scores.items()}, ensure_ascii=False))
+        print(harmless(json.dumps({name: _finite(value) for name, value in scores.items()}, ensure_ascii=False)))
         if sys.stderr.isatty():
             _print_table(scores)
 
@@ -96,7 +95,7 @@ def _read_column(item: str) -> tuple[str, str | int]:
     name, equals, column = item.strip().partition("=")
     if not equals or not name or not column:
         raise typer.BadParameter(f"{item!r} is not NAME=COLUMN", param_hint="--columns")
-    return name, int(column) if column.isdigit() else column
+    return name, int(column) if column.isdecimal() else column
 
 
 def _finite(value: Any) -> Any:

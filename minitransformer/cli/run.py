@@ -13,8 +13,14 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from minitransformer.cli.common import clear_errors, progress, read_options
+from minitransformer.cli.common import check_dtype, clear_errors, progress, read_options, split_options
+from minitransformer.errors import PipelineError, SavingError
+from minitransformer.files import open_whole
+from minitransformer.jsons import JSONError, parse_json
+from minitransformer.options import harmless
 
+LONGEST_LINE = 2**24
+"""Characters of a line of a file of texts, at most."""
 SHARE = 32
 """Inputs that a process is dealt at a time, where no batch size says how many."""
 
@@ -56,9 +62,10 @@ def run(
     torchrun --nproc-per-node 2 -m minitransformer run summarization -f papers.txt -m ./bart --output short.jsonl
     """
     with clear_errors():
-        world = int(os.environ.get("WORLD_SIZE", "1"))
-        options = read_options(option)
-        context = options.pop("context", None) if task == "question-answering" else None
+        world, first = process_count(), os.environ.get("RANK", "0") == "0"
+        texts_of_options = split_options(option)
+        context = texts_of_options.pop("context", None) if task == "question-answering" else None
+        check_dtype(dtype)
         texts, total = _texts(text, file, world)
         inputs: Iterator[Any] = map(_read_json, texts, count(1)) if json_input else texts
         if context is not None:
@@ -67,10 +74,7 @@ def run(
         from minitransformer.pipelines import pipeline
         from minitransformer.pipelines.tasks import find_class
 
-        try:
-            find_class(task).check_option_names(options)
-        except TypeError as error:
-            raise typer.BadParameter(str(error), param_hint="--option") from error
+        options = read_options(texts_of_options, find_class(task).declared_options(), task)
         if world > 1 and device is None:
             from minitransformer.training.distributed import own_device
 
@@ -89,7 +93,7 @@ def run(
         if world > 1:
             from minitransformer.cli.shares import answer_together
 
-            with _writing(output if os.environ["RANK"] == "0" else None) as file_out:
+            with _writing(output if first else None) as file_out:
                 size = batch_size or SHARE
                 answer_together(pipe, inputs, size, to_json, lambda line: print(line, file=file_out, flush=True))
             return
@@ -100,31 +104,27 @@ def run(
 
 
 def to_json(result: Any) -> str:
-    """A result as one line."""
-    return json.dumps(result, ensure_ascii=False, default=_plain)
+    """A result as one line, which no terminal takes for more than text."""
+    return harmless(json.dumps(result, ensure_ascii=False, default=_plain))
 
 
 @contextmanager
-def _writing(path: Path | None) -> Iterator[IO[str]]:
+def _writing(path: Path | None) -> Iterator[Any]:
     """Standard output, or a file that takes its name when it is whole."""
     if path is None:
         yield sys.stdout
         return
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("w", encoding="utf-8") as file:
+        with open_whole(path) as file:
             yield file
-        os.replace(part, path)
-    except OSError as error:
+    except SavingError as error:
         raise typer.BadParameter(f"cannot write {path}: {error}", param_hint="--output") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _read_json(line: str, number: int) -> Any:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
+        return parse_json(line)
+    except JSONError as error:
         raise typer.BadParameter(f"input {number} is not JSON: {error}", param_hint="--json") from error
 
 
@@ -136,15 +136,56 @@ def _texts(text: list[str] | None, file: Path | None, world: int) -> tuple[Itera
         return iter(text), len(text)
     if file is not None and str(file) != "-":
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            return _without_blanks(_lines_of(file)), _count(file)
+        except (OSError, ValueError) as error:
             raise typer.BadParameter(f"cannot read {file}: {error}", param_hint="--file") from error
-        return _without_blanks(lines), sum(1 for line in lines if line.strip())
     if world > 1:
         raise typer.BadParameter("several processes cannot share standard input: give --file", param_hint="--file")
     if sys.stdin.isatty():
         raise typer.BadParameter("no text: give some, or --file, or pipe lines in", param_hint="TEXT")
-    return _without_blanks(sys.stdin), None
+    return _without_blanks(_lines(sys.stdin, "standard input")), None
+
+
+def _count(path: Path) -> int | None:
+    """How many texts a file has, if somebody wants to see how far it is; a pipe can be read only once."""
+    if not path.is_file():
+        path.stat()  # it exists
+        return None
+    with path.open(encoding="utf-8") as file:
+        return sum(1 for line in file if line.strip()) if sys.stderr.isatty() else None
+
+
+def _lines_of(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as file:
+        yield from _lines(file, str(path))
+
+
+def _lines(file: IO[str], name: str) -> Iterator[str]:
+    """The lines of a file, none of which is longer than any text can be."""
+    number = 0
+    try:
+        while line := file.readline(LONGEST_LINE):
+            number += 1
+            if len(line) == LONGEST_LINE and not line.endswith("\n"):
+                raise PipelineError(
+                    f"{name}, line {number}: a text of more than {LONGEST_LINE:,} characters: is it one?"
+                )
+            yield line
+    except UnicodeDecodeError as error:
+        raise PipelineError(
+            f"{name}, after line {number}: it is not {error.encoding} ({error.reason}); PYTHONIOENCODING says what "
+            "standard input is, and files have to be UTF-8"
+        ) from error
+    except OSError as error:
+        raise PipelineError(f"cannot read {name}: {error.strerror or error}") from error
+
+
+def process_count() -> int:
+    """How many processes torchrun has started."""
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise PipelineError(f"the environment's WORLD_SIZE must be a number of processes, not {text!r}")
+    return int(text)
 
 
 def _without_blanks(lines: Iterable[str]) -> Iterator[str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import glob
-import gzip
-import io
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from minitransformer.data.records import Columns, Record, keep_where, pick_columns, rename_labels
+from minitransformer.data.streams import PER_RECORD, PER_VALUE, Budget, Lines
 from minitransformer.errors import DataError, did_you_mean
+from minitransformer.jsons import JSONError, parse_json
+from minitransformer.options import shown
 
 Rows: TypeAlias = Iterator[tuple[int | None, dict[str, Any]]]
 """The line where a row begins, and its columns in order; those of a table without names are called "0", "1", ..."""
@@ -40,6 +40,7 @@ def read_records(
     unwrap: bool = False,
     where: Mapping[str, Collection[Any]] | None = None,
     rename_labels: Mapping[str, Any] | None = None,
+    limit: int | None = None,
 ) -> list[Record]:
     """Read files of examples.
 
@@ -65,18 +66,22 @@ def read_records(
         unwrap: text, document: join the lines of a paragraph with blanks.
         where: field -> the values to keep, for example ``{"label": ["positive", "negative"]}``, after renaming.
         rename_labels: label in the file -> label for the model.
+        limit: bytes of memory, roughly, that the records may take; by default the environment variable
+            MINITRANSFORMER_DATA_LIMIT, or 3 GiB.
 
     Raises:
         DataError: a file is missing or damaged, a column is missing, or nothing is left; says where.
     """
     records: list[Record] = []
+    budget = Budget(limit)
     files = [file for name in _listed(path) for file in _find_files(name)]
     for file in files:
         reader = _choose_reader(file, format)
         if header is None:
             header = columns is None or not any(isinstance(column, int) for column in columns.values())
-        read = reader(file, _read_text(file), header=header, unwrap=unwrap)
+        read = reader(file, Lines(file, budget), header=header, unwrap=unwrap)
         for line, row in read:
+            budget.spend(PER_RECORD + PER_VALUE * len(row), file)
             name = f"question {row['id']!r}" if line is None and "id" in row else ""
             records.append(pick_columns(Record(row, file=str(file), line=line, name=name), columns))
     source = str(files[0]) if len(files) == 1 else f"{len(files)} files"
@@ -101,7 +106,10 @@ def _find_files(name: str | Path) -> list[Path]:
         return [path]
     if path.is_dir():
         raise DataError(f"{path} is a folder: name its files, for example {path / '*.txt'}")
-    found = sorted(Path(found) for found in glob.glob(str(path)))
+    try:
+        found = sorted(Path(found) for found in glob.glob(str(path)))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{shown(str(name))} is no name of a file: {error}") from error
     if not found:
         near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise DataError(f"there is no file {path}.{near}")
@@ -119,44 +127,29 @@ def _choose_reader(file: Path, format: str | None) -> Callable[..., Rows]:
     return FORMATS[format]
 
 
-def _read_text(file: Path) -> str:
-    """The file's contents, with plain line feeds at the ends of lines."""
-    try:
-        raw = file.read_bytes()
-        if file.name.endswith(".gz"):
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError) as error:
-        raise DataError(f"{file} cannot be read: {error}") from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{file}, line {line}: this is not UTF-8 (byte {raw[error.start]:#04x}); convert it") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
+def _blocks(lines: Lines) -> Iterator[tuple[int, list[str]]]:
     """Lines between blank lines, and the number of the first of them."""
     block: list[str] = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    number = 0
+    for number, line in lines:
         if line.strip():
             block.append(line)
         elif block:
             yield number - len(block), block
             block = []
     if block:
-        yield text.count("\n") + 2 - len(block), block
+        yield number + 1 - len(block), block
 
 
-def read_text(file: Path, text: str, *, unwrap: bool, **_: Any) -> Rows:
+def read_text(file: Path, lines: Lines, *, unwrap: bool, **_: Any) -> Rows:
     """Paragraphs."""
-    for number, block in _blocks(text):
+    for number, block in _blocks(lines):
         yield number, {"text": _joined(block, unwrap)}
 
 
-def read_document(file: Path, text: str, *, unwrap: bool, **_: Any) -> Rows:
+def read_document(file: Path, lines: Lines, *, unwrap: bool, **_: Any) -> Rows:
     """The whole file."""
-    paragraphs = [_joined(block, unwrap) for _, block in _blocks(text)]
+    paragraphs = [_joined(block, unwrap) for _, block in _blocks(lines)]
     if paragraphs:
         yield 1, {"text": "\n\n".join(paragraphs)}
 
@@ -165,24 +158,23 @@ def _joined(block: list[str], unwrap: bool) -> str:
     return " ".join(line.strip() for line in block) if unwrap else "\n".join(block)
 
 
-def read_lines(file: Path, text: str, **_: Any) -> Rows:
+def read_lines(file: Path, lines: Lines, **_: Any) -> Rows:
     """Lines."""
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in lines:
         if line.strip():
             yield number, {"text": line.strip()}
 
 
-def read_tsv(file: Path, text: str, *, header: bool, **_: Any) -> Rows:
+def read_tsv(file: Path, lines: Lines, *, header: bool, **_: Any) -> Rows:
     """Cells between tabs; a quotation mark is a letter like any other."""
-    lines = ((number, line.split("\t")) for number, line in enumerate(text.split("\n"), start=1) if line.strip("\n"))
-    return _table(file, lines, header)
+    return _table(file, ((number, line.split("\t")) for number, line in lines if line), header)
 
 
-def read_csv(file: Path, text: str, *, header: bool, **_: Any) -> Rows:
+def read_csv(file: Path, lines: Lines, *, header: bool, **_: Any) -> Rows:
     """Cells between commas; quoted ones may hold commas and ends of lines."""
 
-    def lines() -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        reader = csv.reader((f"{line}\n" for _, line in lines), strict=True)
         before = 0
         try:
             for cells in reader:
@@ -192,7 +184,7 @@ def read_csv(file: Path, text: str, *, header: bool, **_: Any) -> Rows:
         except csv.Error as error:
             raise DataError(f"{file}, line {before + 1}: {error}") from error
 
-    return _table(file, lines(), header)
+    return _table(file, rows(), header)
 
 
 def _table(file: Path, lines: Iterator[tuple[int, list[str]]], header: bool) -> Rows:
@@ -211,9 +203,9 @@ def _table(file: Path, lines: Iterator[tuple[int, list[str]]], header: bool) -> 
             )
 
 
-def read_jsonl(file: Path, text: str, **_: Any) -> Rows:
+def read_jsonl(file: Path, lines: Lines, **_: Any) -> Rows:
     """An object of JSON in each line."""
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in lines:
         if line.strip():
             row = _parse(file, line, number)
             if not isinstance(row, dict):
@@ -221,11 +213,11 @@ def read_jsonl(file: Path, text: str, **_: Any) -> Rows:
             yield number, row
 
 
-def read_json(file: Path, text: str, **options: Any) -> Rows:
+def read_json(file: Path, lines: Lines, **options: Any) -> Rows:
     """A list of objects, or SQuAD's form."""
-    content = _parse(file, text)
+    content = _parse_whole(file, lines)
     if isinstance(content, dict) and "data" in content:
-        yield from read_squad(file, text, **options)
+        yield from _questions(file, content)
         return
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise DataError(f'{file}: a .json file must hold a list of objects, or {{"data": [...]}} as SQuAD has it')
@@ -233,17 +225,24 @@ def read_json(file: Path, text: str, **options: Any) -> Rows:
         yield None, row
 
 
+def _parse_whole(file: Path, lines: Lines) -> Any:
+    """What a file of JSON says; lists and objects take more memory than they have letters."""
+    text = lines.text()
+    lines.budget.spend(PER_VALUE * sum(map(text.count, "[{,:")), file)
+    return _parse(file, text)
+
+
 def _parse(file: Path, text: str, line: int = 1) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        at = f"line {line + error.lineno - 1}, column {error.colno}"
-        raise DataError(f"{file}, {at}: this is not JSON: {error.msg}") from error
+        return parse_json(text)
+    except JSONError as error:
+        at = f"line {line + max(error.line - 1, 0)}" + (f", column {error.column}" if error.column else "")
+        raise DataError(f"{file}, {at}: this is not JSON: {error.what}") from error
 
 
-def read_conll(file: Path, text: str, **_: Any) -> Rows:
+def read_conll(file: Path, lines: Lines, **_: Any) -> Rows:
     """A word and its tags in each line, between tabs or else blanks; sentences are blocks of lines."""
-    for number, block in _blocks(text):
+    for number, block in _blocks(lines):
         rows = [line.rstrip("\n").split("\t") if "\t" in line else line.split() for line in block]
         if rows[0][0] == "-DOCSTART-":
             continue
@@ -255,9 +254,12 @@ def read_conll(file: Path, text: str, **_: Any) -> Rows:
         yield number, {"words": words, **{str(i): column for i, column in enumerate(others, start=1)}, "labels": labels}
 
 
-def read_squad(file: Path, text: str, **_: Any) -> Rows:
+def read_squad(file: Path, lines: Lines, **_: Any) -> Rows:
     """Questions about the paragraphs of articles; those of version 2.0 that have no answer get an empty list."""
-    content = _parse(file, text)
+    yield from _questions(file, _parse_whole(file, lines))
+
+
+def _questions(file: Path, content: Any) -> Rows:
     try:
         for article in content["data"]:
             for paragraph in article["paragraphs"]:

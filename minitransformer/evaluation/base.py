@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from minitransformer.data import Record, as_records
 from minitransformer.data.records import TEXT_FIELDS
-from minitransformer.errors import DataError, PipelineError, did_you_mean
+from minitransformer.errors import DataError, PipelineError, UnknownOptionError
+from minitransformer.options import Option, declared, documented, read_all
 
 if TYPE_CHECKING:
     from minitransformer.pipelines.base import Pipeline
@@ -110,26 +111,39 @@ class Evaluation(ABC):
     @classmethod
     def own_options(cls) -> frozenset[str]:
         """Names of the options that are the evaluation's, not the pipeline's."""
-        return frozenset(option.name for option in fields(cls)) - {"pipeline_options", "progress"}
+        return frozenset(cls.declared_options())
+
+    @classmethod
+    def declared_options(cls) -> dict[str, Option]:
+        """The evaluation's own options: its fields."""
+        table = declared(
+            cls, docs={k: v for each in reversed(cls.__mro__) for k, v in documented(each.__doc__).items()}
+        )
+        return {name: option for name, option in table.items() if name not in ("pipeline_options", "progress")}
+
+    @classmethod
+    def all_options(cls) -> dict[str, Option]:
+        """Its own options, and those of the task's pipeline."""
+        if not cls.uses_pipeline:
+            return cls.declared_options()
+        from minitransformer.pipelines.tasks import find_class
+
+        return {**find_class(cls.task).declared_options(), **cls.declared_options()}
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Evaluation:
         """Make one from options of its own and of the task's pipeline.
 
         Raises:
-            TypeError: neither has an option of that name.
+            UnknownOptionError: neither has an option of that name. (A TypeError too.)
+            PipelineError: an option has a wrong value.
         """
-        own_names = cls.own_options()
-        own = {name: value for name, value in options.items() if name in own_names}
-        of_pipe = {name: value for name, value in options.items() if name not in own_names}
-        if of_pipe:
-            from minitransformer.pipelines.tasks import find_class
-
-            known = own_names | (find_class(cls.task).known_options() if cls.uses_pipeline else frozenset())
-            for name in of_pipe.keys() - known:
-                hint, all_names = did_you_mean(name, known), ", ".join(sorted(known))
-                raise TypeError(f"the evaluation of {cls.task} has no option {name!r}.{hint} It has: {all_names}")
-        return cls(**own, pipeline_options=of_pipe)
+        own = cls.declared_options()
+        owner = f"the evaluation of {cls.task}"
+        table = own if options.keys() <= own.keys() else cls.all_options()  # these take long to import
+        read = read_all(options, table, PipelineError, owner=owner, unknown=UnknownOptionError)
+        of_pipe = {name: value for name, value in read.items() if name not in own}
+        return cls(**{name: value for name, value in read.items() if name in own}, pipeline_options=of_pipe)
 
 
 def percent(values: Iterable[float]) -> float:

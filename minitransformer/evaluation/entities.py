@@ -1,4 +1,4 @@
-"""Labels of words: entities found, as the CoNLL script and its successor seqeval count them."""
+"""Labels of words: entities found, counted as by the script of CoNLL-2000, conlleval, and its successor seqeval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from minitransformer.evaluation.base import (
     Evaluation,
     Records,
     Scores,
-    library,
     need_train,
     percent,
 )
@@ -64,16 +63,13 @@ class TokenClassification(Evaluation):
                 raise DataError(f"{record.where()}: {len(predicted)} labels predicted for {len(record['words'])} words")
         pairs = [pair for sentence in zip(predictions, references, strict=True) for pair in zip(*sentence, strict=True)]
         scores: Scores = {"accuracy": percent(predicted == true for predicted, true in pairs)}
-        for module in self.libraries(records):
-            for name in ("precision", "recall", "f1"):
-                function = getattr(library(module), f"{name}_score")
-                scores[name] = 100 * float(function(references, list(predictions), zero_division=0))
+        if all(is_mark(label) for labels in references for label in labels):
+            both = [(set(entities(p)), set(entities(r))) for p, r in zip(predictions, references, strict=True)]
+            right, found, wanted = (sum(map(len, sets)) for sets in zip(*((p & r, p, r) for p, r in both), strict=True))
+            scores["precision"] = 100 * right / max(found, 1)
+            scores["recall"] = 100 * right / max(wanted, 1)
+            scores["f1"] = 200 * right / max(found + wanted, 1)
         return {**scores, "words": len(pairs)}
-
-    def libraries(self, records: Records) -> tuple[str, ...]:
-        """What counts entities, if the labels mark such."""
-        labels = {label for record in records for label in record["labels"]}
-        return ("seqeval.metrics",) if all(is_mark(label) for label in labels) else ()
 
     def baseline(self, train: Records, tokenizer: Tokenizer | None) -> Answerer:
         """The commonest label of each word."""
@@ -88,6 +84,22 @@ class TokenClassification(Evaluation):
 def is_mark(label: str) -> bool:
     """Whether a label tells where an entity begins, goes on and ends (BIO, IOBES)."""
     return label == "O" or label[:2] in ("B-", "I-", "E-", "S-")
+
+
+def entities(labels: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """First word, last word and kind of each entity of a sentence.
+
+    An entity begins with B- or S-, after one that has ended (with E- or S-, or at an O), and where the kind changes:
+    I- without B- begins one, too.
+    """
+    first, mark_before, kind_before = 0, "O", ""
+    for i, label in enumerate((*labels, "O")):
+        mark, kind = (label[0], label[2:]) if is_mark(label) else ("I", label)
+        if mark in "BSO" or mark_before in "ESO" or kind != kind_before:
+            if mark_before != "O":
+                yield first, i - 1, kind_before
+            first = i
+        mark_before, kind_before = mark, kind
 
 
 def first_labels(words: Sequence[str], tokens: Sequence[Mapping[str, Any]]) -> Iterator[str]:

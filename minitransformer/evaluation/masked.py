@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from minitransformer.evaluation import baselines
 from minitransformer.evaluation.base import Answerer, Records, Scores, need_train
 from minitransformer.evaluation.perplexity import LanguageModelling, exponential, most_rows, row_loss
 from minitransformer.layers import fast_linear
+from minitransformer.options import Only, Range
 
 if TYPE_CHECKING:
     from minitransformer.pipelines.base import Pipeline
@@ -49,16 +50,13 @@ class MaskedTokens(LanguageModelling):
         join, window, batch_size: see `LanguageModelling`.
     """
 
-    share: float = 0.15
+    share: Annotated[float, Range(above=0, below=1), Only(lambda share: 0 < share < 1, "a number between 0 and 1")] = (
+        0.15
+    )
     seed: int = 0
     one_by_one: bool = False
 
     task = "fill-mask"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.share, float) or not 0 < self.share < 1:
-            raise PipelineError(f"share must be a number between 0 and 1, not {self.share!r}")
 
     def predict(self, pipe: Pipeline, records: Records) -> list[dict[str, int | float]]:
         """For each text the sum of the losses in nats, the number of hidden tokens, and of those guessed right."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from minitransformer.errors import DataError, PipelineError
 from minitransformer.evaluation import baselines
 from minitransformer.evaluation.base import Answerer, Evaluation, Records, Scores, need_train
 from minitransformer.layers import fast_linear
+from minitransformer.options import Count, Range
 
 if TYPE_CHECKING:
     from minitransformer.pipelines.base import Pipeline
@@ -51,17 +52,12 @@ class LanguageModelling(Evaluation):
     """
 
     join: str | None = "\n\n"
-    window: int | None = None
-    batch_size: int = 32
+    window: Annotated[int, Range(least=2)] | None = None
+    batch_size: Count = 32
 
     needs = ("text",)
     prediction_type = (dict,)
     uses_pipeline = False
-
-    def __post_init__(self) -> None:
-        for name, value, least in (("batch_size", self.batch_size, 1), ("window", self.window or 2, 2)):
-            if not isinstance(value, int) or value < least:
-                raise PipelineError(f"{name} must be an integer of at least {least}, not {value!r}")
 
     def prepare(self, records: Iterable[Mapping[str, Any]]) -> Records:
         """One record, unless each is to be read alone."""

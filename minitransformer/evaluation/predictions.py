@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from minitransformer import jsons
 from minitransformer.errors import DataError
 from minitransformer.evaluation.base import Evaluation, Records
+from minitransformer.files import open_whole
 
 logger = logging.getLogger("minitransformer")
 
@@ -19,22 +20,15 @@ def write_predictions(path: Path, evaluation: Evaluation, predictions: Sequence[
     """Write {"id", "prediction", "reference"} for each record, whole or not at all.
 
     Raises:
-        DataError: the file cannot be written.
+        SavingError: the file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            for prediction, record in zip(predictions, records, strict=True):
-                reference = evaluation.reference(record)
-                line = {"id": record["id"]} if "id" in record else {}
-                line["prediction"] = prediction
-                line |= {} if reference is None else {"reference": reference}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}") from error
+    with open_whole(path) as file:
+        for prediction, record in zip(predictions, records, strict=True):
+            reference = evaluation.reference(record)
+            line = {"id": record["id"]} if "id" in record else {}
+            line["prediction"] = prediction
+            line |= {} if reference is None else {"reference": reference}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def read_predictions(path: Path, evaluation: Evaluation, records: Records, limit: int | None = None) -> list[Any]:
@@ -91,9 +85,10 @@ def parse(path: Path) -> list[Any] | dict[str, Any]:
 def parse_json(path: Path, text: str, line: int = 1) -> Any:
     """What a piece of a file says, which begins in that line."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {line + error.lineno - 1}: this is not JSON: {error.msg}") from error
+        return jsons.parse_json(text)
+    except jsons.JSONError as error:
+        at = line + max(error.line - 1, 0)
+        raise DataError(f"{path}, line {at}: this is not JSON: {error.what}") from error
 
 
 def find_by_id(path: Path, content: Mapping[str, Any], records: Records) -> list[str | None]:

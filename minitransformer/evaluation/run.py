@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from minitransformer.data import Record, as_records, read_records
 from minitransformer.data.records import keep_where, rename_labels
 from minitransformer.errors import DataError, PipelineError, did_you_mean
 from minitransformer.evaluation.base import Evaluation
 from minitransformer.evaluation.predictions import read_predictions, write_predictions
+from minitransformer.options import Count, Option, declared, read_value, shown
 from minitransformer.pipelines.tasks import ALIASES, languages, pipeline
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ EVALUATIONS = {  # task -> (module under minitransformer.evaluation, class)
     "translation": ("text2text", "Translation"),
     "zero-shot-classification": ("classification", "ZeroShotClassification"),
 }
-READING = frozenset({"columns", "format", "header", "rename_labels", "unwrap", "where"})
+READING = declared(read_records)
 """Options that say how the data is read; see ``minitransformer.data.read_records``."""
 
 
@@ -45,7 +46,7 @@ def evaluate(
     predictions: str | Path | None = None,
     baseline: bool = False,
     train: Data | None = None,
-    limit: int | None = None,
+    limit: Count | None = None,
     batch_size: int | str | None = None,
     device: int | str | None = None,
     dtype: Any = None,
@@ -86,19 +87,21 @@ def evaluate(
         TypeError: an option that the task does not have.
         DataError: data or predictions that cannot be used; says where.
     """
+    for given, value in {"baseline": baseline, "limit": limit, "output": output, "predictions": predictions}.items():
+        if value is not None:
+            ARGUMENTS[given].read(value, PipelineError)
     if output is not None and not Path(output).parent.is_dir():
         raise DataError(f"{output} cannot be written: there is no folder {Path(output).parent}")
     name = find_task(task)
-    reading = {key: options.pop(key) for key in READING & options.keys()}
+    reading = {key: options.pop(key) for key in READING.keys() & options.keys()}
+    reading = {key: READING[key].read(value, DataError) for key, value in reading.items()}
     evaluation = find_evaluation(task, options, batch_size)
     if progress is not None:
         evaluation.progress = progress
-    if (model is not None and not baseline) + (predictions is not None) + baseline != 1:
+    if (model is not None and not baseline) + (predictions is not None) + bool(baseline) != 1:
         raise PipelineError("say what is measured: a model, a file of predictions, or baseline=True (one of them)")
     if data is None:
         raise PipelineError("there is nothing to measure with: pass data=... (--data FILE)")
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise PipelineError(f"limit must be an integer of at least 1, not {limit!r}")
     asked = list(islice(load_records(data, reading), limit))
     records = evaluation.prepare(asked)
 
@@ -117,6 +120,9 @@ def evaluate(
     if output is not None:
         write_predictions(Path(output), evaluation, found, records)
     return {"task": name, **scores, "records": len(asked)}
+
+
+ARGUMENTS = declared(evaluate, names={"baseline", "limit", "output", "predictions"})
 
 
 def metric(
@@ -163,13 +169,34 @@ def find_task(task: str) -> str:
     Raises:
         PipelineError: there is no such task, or it has no standard metric.
     """
-    name = ALIASES.get(task, task) if isinstance(task, str) else task
-    if isinstance(name, str) and name.startswith("translation_") and languages(name):
+    read_value("task", task, str, PipelineError)
+    name = ALIASES.get(task, task)
+    if name.startswith("translation_") and languages(name):
         return "translation"
     if name not in EVALUATIONS:
-        hint = did_you_mean(str(task), [*EVALUATIONS, *ALIASES])
-        raise PipelineError(f"no evaluation for task {task!r}.{hint} Known: {', '.join(EVALUATIONS)}")
+        hint = did_you_mean(task, [*EVALUATIONS, *ALIASES])
+        raise PipelineError(f"no evaluation for task {shown(task)}.{hint} Known: {', '.join(EVALUATIONS)}")
     return name
+
+
+def evaluation_options(task: str, names: Iterable[str] | None = None) -> dict[str, Option]:
+    """The options of a task's evaluation: how data is read, its own, and those of the task's pipeline.
+
+    Args:
+        task: its name.
+        names: of the options that matter; where no pipeline has them, none is imported.
+
+    Raises:
+        PipelineError: an unknown task.
+    """
+    own = {**_class_for(task).declared_options(), **READING}
+    return own if names is not None and own.keys() >= set(names) else {**_class_for(task).all_options(), **own}
+
+
+def _class_for(task: str) -> type[Evaluation]:
+    module, class_name = EVALUATIONS[find_task(task)]
+    found: type[Evaluation] = getattr(import_module(f"minitransformer.evaluation.{module}"), class_name)
+    return found
 
 
 def find_evaluation(task: str, options: Mapping[str, Any], batch_size: int | str | None = None) -> Evaluation:
@@ -179,8 +206,8 @@ def find_evaluation(task: str, options: Mapping[str, Any], batch_size: int | str
         PipelineError: an unknown task, or an option with a wrong value.
         TypeError: an option that it does not have; the message has the nearest one.
     """
-    module, class_name = EVALUATIONS[find_task(task)]
-    kind: type[Evaluation] = getattr(import_module(f"minitransformer.evaluation.{module}"), class_name)
+    kind = _class_for(task)
+    batch_size = read_value("batch_size", batch_size, Count | Literal["auto"] | None, PipelineError)
     if isinstance(batch_size, int) and "batch_size" in kind.own_options():
         options = {**options, "batch_size": batch_size}
     return kind.from_options(options)

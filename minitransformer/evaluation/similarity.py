@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from minitransformer.data import Record
-from minitransformer.errors import DataError, PipelineError
+from minitransformer.errors import DataError
 from minitransformer.evaluation import baselines
 from minitransformer.evaluation.base import Answerer, Evaluation, Records, Scores
 
 if TYPE_CHECKING:
     from minitransformer.pipelines.base import Pipeline
     from minitransformer.tokenization import Tokenizer
-
-POOLINGS = ("mean", "cls", "max")
 
 
 @dataclass(kw_only=True)
@@ -30,16 +28,12 @@ class Similarity(Evaluation):
             first of them ("cls"), or the greatest value in each place ("max").
     """
 
-    pooling: str = "mean"
+    pooling: Literal["mean", "cls", "max"] = "mean"
 
     task = "feature-extraction"
     needs = ("text", "text_pair", "score")
     prediction_type = (float, int)
     default_options = {"truncation": True}
-
-    def __post_init__(self) -> None:
-        if self.pooling not in POOLINGS:
-            raise PipelineError(f"pooling must be one of {', '.join(POOLINGS)}, not {self.pooling!r}")
 
     def prepare_record(self, record: Record) -> Record:
         """With the score as a number."""

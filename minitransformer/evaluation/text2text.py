@@ -1,15 +1,16 @@
-"""Texts made of texts: translations by BLEU and chrF, summaries by ROUGE, each by the library that defines it."""
+"""Texts made of texts: translations by BLEU and chrF, with the library that defines them; summaries by ROUGE."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from minitransformer.data import Record
-from minitransformer.errors import DataError
+from minitransformer.errors import DataError, PipelineError
 from minitransformer.evaluation import baselines
 from minitransformer.evaluation.base import Answerer, Evaluation, Records, Scores, library, percent
+from minitransformer.evaluation.rouge import ROUGE, rouge, words_of
 
 if TYPE_CHECKING:
     from minitransformer.pipelines.base import Pipeline
@@ -47,10 +48,10 @@ class Translation(Text2Text):
     """{"source", "target" or "references"}, by sacrebleu (Post 2018, https://arxiv.org/abs/1804.08771).
 
     Options:
-        tokenize: how BLEU splits words ("13a"; "zh", "ja-mecab" and others as sacrebleu knows them).
+        tokenize: how BLEU splits words ("13a"; others as sacrebleu knows them, but for those that it fetches).
     """
 
-    tokenize: str = "13a"
+    tokenize: Literal["13a", "intl", "zh", "char", "none", "ja-mecab", "ko-mecab"] = "13a"
 
     task = "translation"
 
@@ -65,7 +66,11 @@ class Translation(Text2Text):
         # the first references of all records, the second ones, ...; None where a record has no more of them
         columns = [[r[i] if i < len(r) else None for r in references] for i in range(max(map(len, references)))]
         scores: Scores = {}
-        for name, metric in (("bleu", sacrebleu.BLEU(tokenize=self.tokenize)), ("chrf", sacrebleu.CHRF())):
+        try:
+            bleu = sacrebleu.BLEU(tokenize=self.tokenize)
+        except (ImportError, RuntimeError, ValueError) as error:
+            raise PipelineError(f"tokenize={self.tokenize!r} cannot be used by sacrebleu here: {error}") from error
+        for name, metric in (("bleu", bleu), ("chrf", sacrebleu.CHRF())):
             scores[name] = float(metric.corpus_score(list(predictions), columns).score)
             scores[f"{name}_signature"] = str(metric.get_signature())
         return scores
@@ -77,20 +82,22 @@ class Translation(Text2Text):
 
 @dataclass(kw_only=True)
 class Summarization(Text2Text):
-    """{"source", "target" or "references"}, by rouge-score with stemming (Lin 2004, https://aclanthology.org/W04-1013)."""
+    """{"source", "target" or "references"}, by ROUGE with stemming (Lin 2004, https://aclanthology.org/W04-1013)."""
 
     task = "summarization"
 
     def libraries(self, records: Records) -> tuple[str, ...]:
-        """ROUGE's."""
-        return ("rouge_score.rouge_scorer",)
+        """What stems words for ROUGE."""
+        return ("nltk.stem.porter",)
 
     def score(self, predictions: Sequence[str], records: Records) -> Scores:
         """The F of ROUGE-1, ROUGE-2 and ROUGE-L, each against the nearest reference, averaged over the records."""
-        names = ("rouge1", "rouge2", "rougeL")
-        scorer = library("rouge_score.rouge_scorer").RougeScorer(names, use_stemmer=True)
-        found = [scorer.score_multi(r["references"], p) for p, r in zip(predictions, records, strict=True)]
-        return {name: percent(scores[name].fmeasure for scores in found) for name in names}
+        stem = library("nltk.stem.porter").PorterStemmer().stem
+        found = [
+            rouge(words_of(predicted, stem), [words_of(reference, stem) for reference in record["references"]])
+            for predicted, record in zip(predictions, records, strict=True)
+        ]
+        return {name: percent(scores[name] for scores in found) for name in ROUGE}
 
     def baseline(self, train: Records, tokenizer: Tokenizer | None) -> Answerer:
         """The first sentence."""

@@ -1,6 +1,7 @@
 """Text generation; start reading at generate.py."""
 
-from minitransformer.generation.config import GenerationConfig, UnknownOptionError
+from minitransformer.errors import UnknownOptionError
+from minitransformer.generation.config import GenerationConfig
 from minitransformer.generation.generate import generate, stream
 from minitransformer.generation.outputs import GenerateOutput, transition_scores
 from minitransformer.generation.stepper import CausalStepper, RecurrentStepper, Seq2SeqStepper, Stepper

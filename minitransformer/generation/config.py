@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from numbers import Integral, Real
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal
 
-from minitransformer.errors import GenerationError, did_you_mean
+from minitransformer.errors import GenerationError, UnknownOptionError, did_you_mean, warn_caller
+from minitransformer.options import (
+    Count,
+    Natural,
+    Only,
+    Option,
+    Positive,
+    Probability,
+    Range,
+    Rows,
+    TokenId,
+    declared,
+    plain,
+    shown,
+)
 
-
-class UnknownOptionError(GenerationError, TypeError):
-    """An option that ``generate`` does not know."""
+Length = Count
+Seconds = Annotated[float, Range(above=0, finite=False)]
+Bias = Annotated[float, Range(finite=False)]
+TokenIds = Annotated[tuple[TokenId, ...], Only(lambda ids: len(ids) > 0, "a list of token ids that is not empty")]
+Ends = Annotated[list[int], Only(lambda ids: len(ids) > 0, "a list of token ids that is not empty")]
+Texts = Annotated[
+    str | list[str],
+    Only(lambda texts: bool(texts) and all(texts), "a text, or a list of texts, none of them empty"),
+]
 
 
 @dataclass(init=False, repr=False, eq=False)
@@ -29,61 +47,78 @@ class GenerationConfig:
         UnknownOptionError: a name that is not an option; the message has the nearest one.
     """
 
-    # Length, in tokens. max_length counts the prompt of a decoder-only model; left at 20 it means 20 new tokens.
-    max_length: int | None = 20
-    max_new_tokens: int | None = None  # wins over max_length
-    min_length: int | None = 0
-    min_new_tokens: int | None = None
-    max_time: float | None = None  # seconds
-    stop_strings: str | list[str] | None = None  # needs tokenizer=
+    # Length, in tokens.
+    max_length: Annotated[
+        Length | None, "tokens of a text; counts the prompt of a decoder-only model. Left at 20 it means 20 new tokens"
+    ] = 20
+    max_new_tokens: Annotated[Length | None, "tokens to write; wins over max_length"] = None
+    min_length: Annotated[Natural | None, "as max_length: no end before so many tokens"] = 0
+    min_new_tokens: Annotated[Natural | None, "as max_new_tokens: no end before so many tokens"] = None
+    max_time: Annotated[Seconds | None, "seconds after which no further token is begun"] = None
+    stop_strings: Annotated[Texts | None, "texts that end what is written; needs tokenizer="] = None
 
     # Strategy: greedy, sampling (do_sample), beam search (num_beams), or both.
-    do_sample: bool = False
-    num_beams: int = 1
-    num_return_sequences: int = 1
-    early_stopping: bool | str = False  # beams: True, False or "never"
-    length_penalty: float = 1.0  # beams: score = sum of log probabilities / length ** length_penalty
-    use_cache: bool = True
+    do_sample: Annotated[bool, "draw each token, instead of taking the likeliest"] = False
+    num_beams: Annotated[Rows, "how many texts a beam search follows"] = 1
+    num_return_sequences: Annotated[Rows, "how many texts to give for each prompt"] = 1
+    early_stopping: Annotated[bool | Literal["never"], "of a beam search: when to look for no better text"] = False
+    length_penalty: Annotated[float, Range(-99, 99), "beams: score = log probability / length ** this"] = 1.0
+    use_cache: Annotated[bool, "remember keys and values, instead of computing them again"] = True
 
     # Changes of the scores, in the order of application (processors.py).
-    sequence_bias: dict[tuple[int, ...], float] | list[Any] | None = None
-    encoder_repetition_penalty: float = 1.0
-    repetition_penalty: float = 1.0
-    no_repeat_ngram_size: int = 0
-    encoder_no_repeat_ngram_size: int = 0
-    bad_words_ids: list[list[int]] | None = None
-    forced_bos_token_id: int | None = None
-    forced_eos_token_id: int | list[int] | None = None
-    remove_invalid_values: bool = False
-    exponential_decay_length_penalty: tuple[int, float] | None = None  # (first new token, factor per token)
-    suppress_tokens: list[int] | None = None
-    begin_suppress_tokens: list[int] | None = None
-    temperature: float | None = 1.0  # from here on only with do_sample
-    top_k: int | None = 50
-    top_p: float | None = 1.0
-    min_p: float | None = None
-    typical_p: float | None = 1.0
-    epsilon_cutoff: float | None = 0.0
-    eta_cutoff: float | None = 0.0
-    renormalize_logits: bool = False  # last, with every strategy
+    sequence_bias: Annotated[
+        dict[TokenIds, Bias] | list[tuple[TokenIds, Bias]] | None,
+        Only(lambda value: value is None or len(value) > 0, "a dictionary or a list that is not empty"),
+        "what is added to the scores of tokens that complete a sequence: {tokens: number}, or [[tokens, number], ...]",
+    ] = None
+    encoder_repetition_penalty: Annotated[Positive, "above 1: tokens of the prompt or source are likelier"] = 1.0
+    repetition_penalty: Annotated[Positive, "above 1: tokens that occurred are less likely"] = 1.0
+    no_repeat_ngram_size: Annotated[Natural, "no sequence of so many tokens occurs twice"] = 0
+    encoder_no_repeat_ngram_size: Annotated[Natural, "no such sequence of the source occurs"] = 0
+    bad_words_ids: Annotated[
+        list[TokenIds] | None,
+        Only(lambda value: value is None or len(value) > 0, "a list of lists of token ids that is not empty"),
+        "sequences of tokens that must not occur",
+    ] = None
+    forced_bos_token_id: Annotated[TokenId | None, "the first token that is written"] = None
+    forced_eos_token_id: Annotated[TokenId | TokenIds | None, "the last token, where max_length ends the text"] = None
+    remove_invalid_values: Annotated[bool, "replace scores that are no finite numbers"] = False
+    exponential_decay_length_penalty: Annotated[
+        tuple[Natural, Annotated[float, Range(above=0, most=1e6)]] | None,
+        "(first new token, factor per token): the end grows likelier from there",
+    ] = None
+    suppress_tokens: Annotated[list[TokenId] | None, "tokens that must not occur"] = None
+    begin_suppress_tokens: Annotated[list[TokenId] | None, "tokens that must not be the first"] = None
+    temperature: Annotated[Positive | None, "above 1 flattens the distribution, below 1 sharpens it"] = 1.0
+    top_k: Annotated[Natural | None, "draw among so many of the likeliest tokens; 0 for all"] = 50
+    top_p: Annotated[Probability | None, "draw among the likeliest tokens that have this probability together"] = 1.0
+    min_p: Annotated[Probability | None, "draw among tokens at least so likely, relative to the likeliest"] = None
+    typical_p: Annotated[
+        float | None, Range(above=0, most=1), "draw among the most typical tokens that have this probability together"
+    ] = 1.0
+    epsilon_cutoff: Annotated[float | None, Range(least=0, below=1), "draw among tokens at least so likely"] = 0.0
+    eta_cutoff: Annotated[float | None, Range(least=0, below=1), "the same, less strict in a flat distribution"] = 0.0
+    renormalize_logits: Annotated[bool, "make the scores log probabilities again; last, with every strategy"] = False
 
     # Special tokens.
-    pad_token_id: int | None = None
-    bos_token_id: int | None = None
-    eos_token_id: int | list[int] | None = None
-    decoder_start_token_id: int | list[int] | None = None
+    pad_token_id: Annotated[int | None, "what fills up a text behind its end"] = None
+    bos_token_id: Annotated[int | None, "what a text without a prompt begins with"] = None
+    eos_token_id: Annotated[int | Ends | None, "what ends a text: one token, or any of several"] = None
+    decoder_start_token_id: Annotated[int | Ends | None, "what an answer begins with; one for each source"] = None
 
     # What comes back beside the tokens.
-    return_dict_in_generate: bool = False
-    output_scores: bool = False
-    output_logits: bool | None = None
-    output_attentions: bool = False
-    output_hidden_states: bool = False
+    return_dict_in_generate: Annotated[bool, "give an object with the tokens and what is asked for"] = False
+    output_scores: Annotated[bool, "with the scores that tokens were chosen by"] = False
+    output_logits: Annotated[bool | None, "with the model's own scores"] = None
+    output_attentions: Annotated[bool, "with attention weights"] = False
+    output_hidden_states: Annotated[bool, "with hidden states"] = False
 
     # Assisted decoding (assistant_model=).
-    num_assistant_tokens: int = 20
-    num_assistant_tokens_schedule: str = "constant"  # or "heuristic", "heuristic_transient": adapt to what is accepted
-    assistant_confidence_threshold: float = 0.4  # the assistant stops proposing below this probability
+    num_assistant_tokens: Annotated[Length, "tokens that the assistant proposes at a time"] = 20
+    num_assistant_tokens_schedule: Annotated[
+        Literal["constant", "heuristic", "heuristic_transient"], "whether that number adapts to what is accepted"
+    ] = "constant"
+    assistant_confidence_threshold: Annotated[Probability, "below it the assistant stops proposing"] = 0.4
 
     # About the file, not about generation.
     transformers_version: str | None = None
@@ -120,7 +155,7 @@ class GenerationConfig:
         config.extra = {name: value for name, value in values.items() if name not in KNOWN}
         strangers = sorted(name for name in config.extra if not name.startswith("_"))
         if strangers:
-            warnings.warn(f"generation_config has keys that have no effect here: {', '.join(strangers)}", stacklevel=2)
+            warn_caller(f"generation_config has keys that have no effect here: {', '.join(strangers)}")
         return config
 
     @classmethod
@@ -140,7 +175,7 @@ class GenerationConfig:
 
     def to_hf(self) -> dict[str, Any]:
         """The content of a ``generation_config.json``: what was said, and what ``from_hf`` could not use."""
-        return {**self.extra, **{name: value for name, value in self.said.items() if value is not None}}
+        return {**self.extra, **{name: plain(value) for name, value in self.said.items() if value is not None}}
 
     def validate(self) -> None:
         """Check every value by itself, then the values against each other.
@@ -149,18 +184,14 @@ class GenerationConfig:
             GenerationError: the message names the option, its value and what would be right.
         """
         for name, (mode, *neutral) in NOT_OFFERED.items():
-            value = vars(self).get(name)
-            if value is not None and value not in neutral:
+            value = plain(vars(self).get(name))
+            if value is not None and not any(type(value) in (int, float, bool) and value == none for none in neutral):
                 raise GenerationError(
-                    f"{name}={value!r} asks for {mode}, which is not offered: generate has greedy decoding, sampling, "
-                    f"beam search, beam sampling and assisted greedy decoding. Leave {name} out, or set it to None."
+                    f"{name}={shown(value)} asks for {mode}, which is not offered: generate has greedy decoding, "
+                    f"sampling, beam search, beam sampling and assisted greedy decoding. Leave {name} out, or set it "
+                    "to None."
                 )
-        for name, (right, text) in RANGES.items():
-            if name in SAMPLING and not self.do_sample:
-                continue
-            value = getattr(self, name)
-            if value is not None and not right(value):
-                raise GenerationError(f"{name} must be {text}, not {value!r}.{REMEDIES.get(name, '')}")
+        vars(self).update(read_options(self.said, OPTIONS if self.do_sample else WITHOUT_SAMPLING))
         if self.num_return_sequences > 1:
             if self.num_beams == 1 and not self.do_sample:
                 raise GenerationError(
@@ -213,7 +244,7 @@ def resolve(
     config.validate()
     ignored = [name for name in SAMPLING if name in options and options[name] not in (None, DEFAULTS[name])]
     if ignored and not config.do_sample:
-        warnings.warn(f"without do_sample=True these options have no effect: {', '.join(ignored)}", stacklevel=4)
+        warn_caller(f"without do_sample=True these options have no effect: {', '.join(ignored)}")
     return config
 
 
@@ -232,45 +263,25 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _older_than_4_50(version: str | None) -> bool:
-    numbers = (version or "").split(".")[:2]
+def _older_than_4_50(version: Any) -> bool:
+    numbers = str(version or "").split(".")[:2]
     return len(numbers) == 2 and all(n.isdigit() for n in numbers) and (int(numbers[0]), int(numbers[1])) < (4, 50)
 
 
-class _Check(Protocol):
-    def __call__(self, value: Any) -> bool: ...
+def read_options(options: Mapping[str, Any], table: Mapping[str, Option] | None = None) -> dict[str, Any]:
+    """Options by name, as they are declared; None is "not said" for each of them.
 
-
-def _whole(least: int) -> tuple[_Check, str]:
-    return lambda value: _is_int(value) and value >= least, f"a whole number, at least {least}"
-
-
-def _number(right: Callable[[float], bool], text: str) -> tuple[_Check, str]:
-    return lambda value: not isinstance(value, bool) and isinstance(value, Real) and right(float(value)), text
-
-
-def _ids(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(_is_int(token) and token >= 0 for token in value)
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_bias(value: Any) -> bool:
-    pairs = value.items() if isinstance(value, dict) else value
-    return (
-        bool(value)
-        and isinstance(value, (dict, list, tuple))
-        and all(
-            isinstance(pair, (list, tuple))
-            and len(pair) == 2
-            and _ids(pair[0])
-            and pair[0]
-            and isinstance(pair[1], Real)
-            for pair in pairs
-        )
-    )
+    Raises:
+        GenerationError: a value is of another type, or out of range.
+    """
+    read = {}
+    for name, value in options.items():
+        option = (WITHOUT_SAMPLING if table is None else table).get(name)
+        try:
+            read[name] = value if value is None or option is None else option.read(value, GenerationError)
+        except GenerationError as error:
+            raise GenerationError(f"{error}.{REMEDIES[name]}" if name in REMEDIES else str(error)) from None
+    return read
 
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(GenerationConfig)}
@@ -321,71 +332,15 @@ ARGUMENTS = (
     "decoder_input_ids",
     "decoder_attention_mask",
     "use_model_defaults",
+    "generator",
 )
 
-_TOKEN: tuple[_Check, str] = (lambda value: _is_int(value), "a token id")
-_TOKENS: tuple[_Check, str] = (lambda value: _is_int(value) or (_ids(value) and value), "a token id or a list of them")
-_FLAG: tuple[_Check, str] = (lambda value: isinstance(value, bool), "True or False")
-_PROBABILITY = _number(lambda value: 0 <= value <= 1, "a number from 0 to 1")
-_POSITIVE = _number(lambda value: value > 0, "a number above 0")
-_CUTOFF = _number(lambda value: 0 <= value < 1, "a number from 0 to below 1")
-_LIST: tuple[_Check, str] = (_ids, "a list of token ids")
-
-RANGES: dict[str, tuple[_Check, str]] = {
-    "max_length": _whole(1),
-    "max_new_tokens": _whole(1),
-    "min_length": _whole(0),
-    "min_new_tokens": _whole(0),
-    "max_time": _POSITIVE,
-    "stop_strings": (
-        lambda value: (
-            bool(value)
-            and isinstance(value, (str, list, tuple))
-            and all(isinstance(text, str) and text for text in value)
-        ),
-        "a text, or a list of texts, none of them empty",
-    ),
-    "do_sample": _FLAG,
-    "num_beams": _whole(1),
-    "num_return_sequences": _whole(1),
-    "early_stopping": (lambda value: isinstance(value, bool) or value == "never", 'True, False or "never"'),
-    "length_penalty": _number(lambda value: True, "a number"),
-    "use_cache": _FLAG,
-    "sequence_bias": (_is_bias, "a dict from tuples of token ids to numbers, or a list of [ids, number]"),
-    "encoder_repetition_penalty": _POSITIVE,
-    "repetition_penalty": _POSITIVE,
-    "no_repeat_ngram_size": _whole(0),
-    "encoder_no_repeat_ngram_size": _whole(0),
-    "bad_words_ids": (
-        lambda value: isinstance(value, list) and bool(value) and all(_ids(word) and word for word in value),
-        "a list of lists of token ids, none of them empty",
-    ),
-    "forced_bos_token_id": _TOKEN,
-    "forced_eos_token_id": _TOKENS,
-    "remove_invalid_values": _FLAG,
-    "exponential_decay_length_penalty": (
-        lambda value: isinstance(value, (list, tuple)) and len(value) == 2,
-        "a pair: number of new tokens after which it starts, factor",
-    ),
-    "suppress_tokens": _LIST,
-    "begin_suppress_tokens": _LIST,
-    "temperature": _POSITIVE,
-    "top_k": _whole(0),
-    "top_p": _PROBABILITY,
-    "min_p": _PROBABILITY,
-    "typical_p": _number(lambda value: 0 < value <= 1, "a number above 0, at most 1"),
-    "epsilon_cutoff": _CUTOFF,
-    "eta_cutoff": _CUTOFF,
-    "renormalize_logits": _FLAG,
-    "pad_token_id": _TOKEN,
-    "bos_token_id": _TOKEN,
-    "eos_token_id": _TOKENS,
-    "decoder_start_token_id": _TOKENS,
-    "num_assistant_tokens": _whole(1),
-    "num_assistant_tokens_schedule": (
-        lambda value: value in ("constant", "heuristic", "heuristic_transient"),
-        '"constant", "heuristic" or "heuristic_transient"',
-    ),
-    "assistant_confidence_threshold": _PROBABILITY,
+OPTIONS: dict[str, Option] = declared(GenerationConfig)
+"""Every option: its type, range, default, and a line about it."""
+OPTIONS |= {
+    name: Option(name, Any, None, f"asks for {mode}, and is refused") for name, (mode, *_) in NOT_OFFERED.items()
 }
+OPTIONS |= {name: Option(name, Any, None, "taken, without effect") for name in WITHOUT_EFFECT}
+WITHOUT_SAMPLING = {**OPTIONS, **{name: Option(name, int | float | None) for name in SAMPLING}}
+"""The same where nothing is drawn: old files are full of numbers that no sampling could use."""
 REMEDIES = {"temperature": " For the most likely token at every step set do_sample=False."}

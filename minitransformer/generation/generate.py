@@ -16,16 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from minitransformer.errors import GenerationError
-from minitransformer.generation.config import GenerationConfig, resolve
+from minitransformer.generation.config import ARGUMENTS, GenerationConfig, resolve
 from minitransformer.generation.inputs import (
     check_assistant,
+    check_rows,
     check_token_types,
     decoder_prompt,
     padding_first,
@@ -34,11 +35,13 @@ from minitransformer.generation.inputs import (
     settle_lengths,
     source_ids,
     special_tokens,
+    written_vocabulary,
 )
 from minitransformer.generation.outputs import GenerateOutput, Record
 from minitransformer.generation.processors import AllowedTokens, Processor, apply, build_processors
 from minitransformer.generation.stepper import DecodingModel, Stepper, new_stepper
 from minitransformer.generation.stopping import Criterion, TextOfTokens, build_criteria, finished
+from minitransformer.options import declared
 
 
 class Streamer(Protocol):
@@ -53,8 +56,8 @@ def generate(
     input_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
     generation_config: GenerationConfig | None = None,
-    logits_processor: Iterable[Processor] | None = None,
-    stopping_criteria: Iterable[Criterion] | None = None,
+    logits_processor: Iterable[Processor] | Processor | None = None,
+    stopping_criteria: Iterable[Criterion] | Criterion | None = None,
     streamer: Streamer | None = None,
     prefix_allowed_tokens_fn: AllowedTokens | None = None,
     assistant_model: DecodingModel | None = None,
@@ -64,7 +67,8 @@ def generate(
     decoder_input_ids: Tensor | None = None,
     decoder_attention_mask: Tensor | None = None,
     use_model_defaults: bool | None = None,
-    compat: str | None = None,
+    compat: Literal["transformers"] | None = None,
+    generator: torch.Generator | None = None,
     **options: Any,
 ) -> Tensor | GenerateOutput:
     """Continue prompts, or answer sources.
@@ -90,6 +94,7 @@ def generate(
         decoder_attention_mask: (batch, length) 0 at padding of ``decoder_input_ids``.
         use_model_defaults: whether the model's own options fill what ``generation_config`` leaves open.
         compat: "transformers" counts padding as tokens where 4.57 does (GPT, CTRL), with its wrong results for it.
+        generator: draws the samples, on the model's device, instead of PyTorch's own, which all threads share.
         **options: any option of ``GenerationConfig``; they win over ``generation_config`` and the model's own.
 
     Returns:
@@ -116,8 +121,11 @@ def generate(
         decoder_attention_mask=decoder_attention_mask,
         use_model_defaults=use_model_defaults,
         compat=compat,
+        generator=generator,
         **options,
     )
+    if streamer is not None:
+        OBJECTS["streamer"].read(streamer, GenerationError)
     if run.config.num_beams > 1:
         if streamer is not None:
             raise GenerationError("a streamer needs num_beams=1: which beam wins is known only at the end")
@@ -134,9 +142,34 @@ def generate(
     return run.result()
 
 
+class TokenStream(Iterator[Tensor]):
+    """The tokens of each step, (rows,), as soon as they are chosen."""
+
+    def __init__(self, run: _Run, steps: Iterator[Tensor]) -> None:
+        self._run, self._steps = run, steps
+
+    def __next__(self) -> Tensor:
+        return next(self._steps)
+
+    @property
+    def scores(self) -> Tensor | None:
+        """What the last tokens were chosen by, (rows, vocabulary), after all processors; None before the first."""
+        return self._run.scores
+
+    @property
+    def finished(self) -> bool:
+        """Whether all rows are at their end."""
+        return self._run.is_finished
+
+    @property
+    def config(self) -> GenerationConfig:
+        """The options as they hold."""
+        return self._run.config
+
+
 def stream(
     model: DecodingModel, input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **options: Any
-) -> Iterator[Tensor]:
+) -> TokenStream:
     """Generate like ``generate``, and give out the new tokens of each step, (rows,), as soon as they are chosen.
 
     Options are checked at once, before the first token is asked for; to leave the loop is to stop the generation.
@@ -153,7 +186,7 @@ def stream(
     run = _prepare(model, input_ids, attention_mask, **options)
     if run.config.num_beams > 1:
         raise GenerationError(f"tokens cannot be streamed with num_beams={run.config.num_beams}: set num_beams=1")
-    return _grow(run) if run.assistant is None else _assisted(run, run.assistant)
+    return TokenStream(run, _grow(run) if run.assistant is None else _assisted(run, run.assistant))
 
 
 # --- the strategies --------------------------------------------------------------------------------------------------
@@ -163,19 +196,20 @@ def stream(
 def _grow(run: _Run) -> Iterator[Tensor]:
     """Greedy decoding and sampling: append one token to every row until all rows are finished."""
     done = torch.zeros(len(run.ids), dtype=torch.bool, device=run.ids.device)
-    while not done.all():
+    while not run.is_finished:
         logits = run.stepper.step(run.ids).float()  # (R, V)
-        scores = run.process(run.ids, logits)
+        scores = run.scores = run.process(run.ids, logits)
         run.record.add(logits, scores, run.stepper.output)
         if run.config.do_sample:
-            tokens = _draw(scores, 1)[:, 0]  # (R,)
+            tokens = _draw(scores, 1, run.generator)[:, 0]  # (R,)
         else:
             tokens = scores.argmax(dim=-1)
         if run.eos is not None and run.pad is not None:
             tokens = torch.where(done, run.pad, tokens)
         run.ids = torch.cat([run.ids, tokens[:, None]], dim=1)
-        yield tokens
         done = done | run.finished(run.ids)
+        run.is_finished = bool(done.all())
+        yield tokens
 
 
 @torch.no_grad()
@@ -192,12 +226,13 @@ def _assisted(run: _Run, assistant: Stepper) -> Iterator[Tensor]:
         K = proposed.shape[1] - T
         logits = run.stepper.steps(proposed, last=K + 1).float()  # (1, K + 1, V)
         for i in range(K + 1):
-            scores = run.process(run.ids, logits[:, i])
+            scores = run.scores = run.process(run.ids, logits[:, i])
             run.record.add(logits[:, i], scores, run.stepper.output)
             token = scores.argmax(dim=-1)
             run.ids = torch.cat([run.ids, token[:, None]], dim=1)
+            run.is_finished = bool(run.finished(run.ids).all())
             yield token
-            if run.finished(run.ids).all():
+            if run.is_finished:
                 return
             if i < K and int(token) != int(proposed[0, T + i]):
                 break
@@ -259,7 +294,7 @@ def _beam_search(run: _Run) -> Tensor | GenerateOutput:
 
         # 2. Choose candidates, the best ones or a sample.
         if config.do_sample:
-            chosen = _draw(totals, C)
+            chosen = _draw(totals, C, run.generator)
             candidate_scores = totals.gather(1, chosen)
         else:
             candidate_scores, chosen = totals.topk(C)
@@ -308,7 +343,7 @@ def _beam_search(run: _Run) -> Tensor | GenerateOutput:
 _WORST = -1e9  # a score below all others; finite, so that sums and quotients of it stay comparable
 
 
-def _draw(scores: Tensor, count: int) -> Tensor:
+def _draw(scores: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     """Different choices (rows, count), drawn from the distribution that ``scores`` (rows, choices) stand for.
 
     Raises:
@@ -316,7 +351,7 @@ def _draw(scores: Tensor, count: int) -> Tensor:
     """
     probabilities = scores.softmax(dim=-1)
     try:
-        return torch.multinomial(probabilities, count)
+        return torch.multinomial(probabilities, count, generator=generator)
     except RuntimeError as error:
         if probabilities.isfinite().all():
             raise
@@ -350,6 +385,9 @@ class _Run:
     eos: Tensor | None  # (number of end tokens,)
     max_length: int
     record: Record
+    generator: torch.Generator | None
+    scores: Tensor | None = None  # of the last step
+    is_finished: bool = False
     prompt_length: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -377,8 +415,8 @@ def _prepare(
     attention_mask: Tensor | None,
     generation_config: GenerationConfig | None = None,
     *,
-    logits_processor: Iterable[Processor] | None = None,
-    stopping_criteria: Iterable[Criterion] | None = None,
+    logits_processor: Iterable[Processor] | Processor | None = None,
+    stopping_criteria: Iterable[Criterion] | Criterion | None = None,
     prefix_allowed_tokens_fn: AllowedTokens | None = None,
     assistant_model: DecodingModel | None = None,
     tokenizer: TextOfTokens | None = None,
@@ -387,14 +425,22 @@ def _prepare(
     decoder_input_ids: Tensor | None = None,
     decoder_attention_mask: Tensor | None = None,
     use_model_defaults: bool | None = None,
-    compat: str | None = None,
+    compat: Literal["transformers"] | None = None,
+    generator: torch.Generator | None = None,
     inputs: Tensor | None = None,
     **options: Any,
 ) -> _Run:
     """Settle options and inputs, and check both, before anything is computed."""
-    if compat not in (None, "transformers"):
-        raise GenerationError(f"compat must be None or 'transformers', not {compat!r}")
+    given: dict[str, Any] = {"logits_processor": logits_processor, "stopping_criteria": stopping_criteria}
+    given |= {
+        "compat": compat,
+        "prefix_allowed_tokens_fn": prefix_allowed_tokens_fn,
+        "assistant_model": assistant_model,
+    }
+    given |= {"tokenizer": tokenizer, "use_model_defaults": use_model_defaults, "generator": generator}
+    given = {name: OBJECTS[name].read(value, GenerationError) for name, value in given.items()}
     config = resolve(model.generation_config, generation_config, options, use_model_defaults)
+    vocab_size = written_vocabulary(model.config)
     eos, pad = special_tokens(config, model.device)
 
     # What the model reads, and what it starts to write after.
@@ -404,7 +450,9 @@ def _prepare(
     read: dict[str, Any] = {"attention_mask": attention_mask}
     if model.config.is_encoder_decoder:
         source = ids
-        ids, decoder_attention_mask = decoder_prompt(config, decoder_input_ids, decoder_attention_mask, source)
+        ids, decoder_attention_mask = decoder_prompt(
+            config, decoder_input_ids, decoder_attention_mask, source, vocab_size
+        )
         prompt = ids
         read |= {"input_ids": source, "encoder_outputs": encoder_outputs}
         read |= {"decoder_attention_mask": decoder_attention_mask}
@@ -424,6 +472,7 @@ def _prepare(
 
     max_length = settle_lengths(config, options, ids.shape[1], num_positions_used, model.config.max_positions)
     copies = max(config.num_beams, config.num_return_sequences)
+    check_rows(copies, model.config.vocab_size)
     assistant = None
     if assistant_model is not None:
         check_assistant(model, assistant_model, config, len(ids), encoder_outputs)
@@ -439,15 +488,16 @@ def _prepare(
             prompt_length=ids.shape[1],
             source_ids=source,
             eos=eos,
-            vocab_size=model.config.vocab_size,
+            vocab_size=vocab_size,
             allowed_tokens=prefix_allowed_tokens_fn,
-            extra=_list(logits_processor),
+            extra=_list(given["logits_processor"]),
         ),
-        criteria=build_criteria(config, eos=eos, tokenizer=tokenizer, extra=_list(stopping_criteria)),
+        criteria=build_criteria(config, eos=eos, tokenizer=tokenizer, extra=_list(given["stopping_criteria"])),
         pad=pad,
         eos=eos,
         max_length=max_length,
         record=Record(config),
+        generator=generator,
     )
 
 
@@ -455,3 +505,7 @@ def _list(functions: Any) -> list[Any]:
     if functions is None:
         return []
     return list(functions) if isinstance(functions, Iterable) else [functions]
+
+
+OBJECTS = declared(generate, names={*ARGUMENTS, "compat"})
+"""What ``generate`` takes beside options and tensors."""

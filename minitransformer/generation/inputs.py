@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minitransformer.errors import GenerationError
+from minitransformer.errors import GenerationError, warn_caller
 from minitransformer.generation.config import DEFAULTS, GenerationConfig
 from minitransformer.generation.stepper import DecodingModel
+
+MOST_SCORES = 2**27
+"""Of one prompt at one step: 512 MiB in float32, which is held a few times over."""
 
 
 def special_tokens(config: GenerationConfig, device: torch.device) -> tuple[Tensor | None, int | None]:
@@ -21,6 +23,11 @@ def special_tokens(config: GenerationConfig, device: torch.device) -> tuple[Tens
         return None, config.pad_token_id
     ends = [config.eos_token_id] if isinstance(config.eos_token_id, int) else list(config.eos_token_id)
     return torch.tensor(ends, device=device), ends[0] if config.pad_token_id is None else config.pad_token_id
+
+
+def written_vocabulary(config: Any) -> int:
+    """How many tokens a model of this config can write: some translation models have two vocabularies."""
+    return int(getattr(config, "target_vocab_size", config.vocab_size))
 
 
 def source_ids(model: DecodingModel, config: GenerationConfig, ids: Tensor | None, encoder_outputs: Any) -> Tensor:
@@ -95,7 +102,7 @@ def check_token_types(token_types: Any, ids: Tensor) -> None:
 
 
 def decoder_prompt(
-    config: GenerationConfig, ids: Tensor | None, mask: Tensor | None, source: Tensor
+    config: GenerationConfig, ids: Tensor | None, mask: Tensor | None, source: Tensor, vocab_size: int
 ) -> tuple[Tensor, Tensor | None]:
     """What the decoder starts with (B, T) and its mask: the start token, and the caller's ids behind it."""
     start = config.bos_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id
@@ -117,6 +124,11 @@ def decoder_prompt(
     if bool((ids[:, :1] != starts).all()):
         ids = torch.cat([starts, ids], dim=1)
         mask = None if mask is None else F.pad(mask, (1, 0), value=1)
+    if int(ids.min()) < 0 or int(ids.max()) >= vocab_size:
+        raise GenerationError(
+            f"what the decoder starts with (decoder_start_token_id, decoder_input_ids) reaches from {int(ids.min())} "
+            f"to {int(ids.max())}, but the target's vocabulary is 0 to {vocab_size - 1}"
+        )
     return ids, mask
 
 
@@ -134,7 +146,7 @@ def settle_lengths(
     """
     if config.max_new_tokens is not None:
         if typed.get("max_new_tokens") is not None and typed.get("max_length") is not None:
-            warnings.warn("both max_new_tokens and max_length were given: max_new_tokens counts", stacklevel=4)
+            warn_caller("both max_new_tokens and max_length were given: max_new_tokens counts")
         longest = prompt + config.max_new_tokens
     elif config.max_length == DEFAULTS["max_length"] and typed.get("max_length") is None:
         longest = prompt + DEFAULTS["max_length"]
@@ -154,10 +166,9 @@ def settle_lengths(
                 f"the prompt has {used} tokens, but the model only {max_positions} positions: shorten it"
             )
         if longest > prompt + room:
-            warnings.warn(
+            warn_caller(
                 f"{longest - prompt} new tokens were asked for, but the model has {max_positions} positions and the "
                 f"prompt takes {used}: at most {room} will come",
-                stacklevel=4,
             )
             longest = prompt + room
     config.max_length = longest
@@ -169,7 +180,7 @@ def settle_lengths(
         text = f"at least {at_least} new tokens contradict at most {at_most} (after a prompt of {prompt})"
         if any(typed.get(name) for name in ("min_length", "min_new_tokens")):
             raise GenerationError(f"{text}: lower min_length or min_new_tokens, or raise max_new_tokens")
-        warnings.warn(f"{text}, and the latter count", stacklevel=4)
+        warn_caller(f"{text}, and the latter count")
     return longest
 
 
@@ -177,6 +188,7 @@ def check_assistant(
     model: DecodingModel, assistant: DecodingModel, config: GenerationConfig, batch: int, encoder_outputs: Any
 ) -> None:
     """Assisted decoding is for one prompt, greedy, and two models with the same tokens."""
+    written = written_vocabulary(model.config), written_vocabulary(assistant.config)
     if encoder_outputs is not None:
         raise GenerationError("assistant_model reads the source itself: pass input_ids instead of encoder_outputs")
     if config.num_beams > 1 or config.do_sample:
@@ -187,13 +199,26 @@ def check_assistant(
         raise GenerationError("assistant_model needs use_cache=True")
     if config.return_dict_in_generate and (config.output_attentions or config.output_hidden_states):
         raise GenerationError("assistant_model does not give output_attentions or output_hidden_states")
-    if model.config.vocab_size != assistant.config.vocab_size:
-        raise GenerationError(
-            f"the assistant has {assistant.config.vocab_size} tokens, the model {model.config.vocab_size}: both must "
-            "share a vocabulary"
-        )
+    for sizes in ((model.config.vocab_size, assistant.config.vocab_size), written):
+        if sizes[0] != sizes[1]:
+            raise GenerationError(
+                f"the assistant has {sizes[1]} tokens, the model {sizes[0]}: both must share a vocabulary"
+            )
     if model.config.is_encoder_decoder != assistant.config.is_encoder_decoder:
         raise GenerationError("the assistant must be of the model's kind: both decoder-only, or both encoder-decoder")
+
+
+def check_rows(copies: int, vocab_size: int) -> None:
+    """See that the scores of one prompt's beams or samples are no more than memory can be expected to hold.
+
+    Raises:
+        GenerationError: they are.
+    """
+    if copies > 1 and copies * vocab_size > MOST_SCORES:
+        raise GenerationError(
+            f"{copies} beams or sequences of {vocab_size} scores each are too many for one step: set num_beams and "
+            f"num_return_sequences to {MOST_SCORES // vocab_size} or less"
+        )
 
 
 def refuse_seq2seq_inputs(**arguments: Any) -> None:

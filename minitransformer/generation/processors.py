@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from minitransformer.errors import GenerationError
-from minitransformer.generation.config import GenerationConfig
+from minitransformer.generation.config import SPECIAL_TOKENS, GenerationConfig
+from minitransformer.options import shown
 
 Processor = Callable[[Tensor, Tensor], Tensor]
 AllowedTokens = Callable[[int, Tensor], list[int]]
@@ -45,14 +46,15 @@ def build_processors(
         prompt_length: number of ids before the first new token.
         source_ids: (batch, source) the encoder's ids, or a decoder-only model's prompt.
         eos: ids that end a sequence.
-        vocab_size: size of the vocabulary, against which ids in the options are checked.
+        vocab_size: how many tokens there are to write; ids in the options are among them.
         allowed_tokens: ``prefix_allowed_tokens_fn``.
         extra: the caller's own processors; they see the scores before sampling's filters.
 
     Raises:
         GenerationError: an option names a token that the model does not have, or needs an end token and has none.
     """
-    _check_tokens(config, vocab_size)
+    check_tokens(config, vocab_size)
+    _check_source(config, source_ids, vocab_size)
     chain: list[Processor] = []
 
     def add(function: Callable[..., Tensor], **arguments: object) -> None:
@@ -100,7 +102,7 @@ def build_processors(
         tokens = _tensor(config.begin_suppress_tokens, device)
         add(suppress_tokens_at, length=prompt_length + forced_first, tokens=tokens)
 
-    chain.extend(extra)
+    chain.extend(partial(of_caller, function=function) for function in extra)
 
     if config.do_sample:
         if config.temperature not in (None, 1.0):
@@ -205,14 +207,39 @@ def prefix_allowed_tokens(ids: Tensor, scores: Tensor, allowed: AllowedTokens, n
     """Allow only what the caller's ``allowed(batch index, ids so far)`` returns."""
     mask = torch.full_like(scores, _NEVER)
     for row, sequence in enumerate(ids):
-        tokens = allowed(row // num_beams, sequence)
-        if len(tokens) == 0:
-            raise GenerationError(
-                f"prefix_allowed_tokens_fn allows no token for batch index {row // num_beams}: it must return at least "
-                "one (the end token, say)"
-            )
-        mask[row, tokens] = 0.0
+        mask[row, _allowed_tokens(allowed(row // num_beams, sequence), row // num_beams, scores)] = 0.0
     return scores + mask
+
+
+def _allowed_tokens(tokens: Any, index: int, scores: Tensor) -> Tensor:
+    """What a caller's function returned, if it is ids of the vocabulary."""
+    try:
+        ids = torch.as_tensor(tokens, device=scores.device)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        ids = None
+    if ids is not None and ids.numel() == 0:
+        raise GenerationError(
+            f"prefix_allowed_tokens_fn allows no token for batch index {index}: it must return at least one (the end "
+            "token, say)"
+        )
+    integers = ids is not None and not (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool)
+    if ids is None or not integers or ids.dim() != 1 or int(ids.min()) < 0 or int(ids.max()) >= scores.shape[1]:
+        raise GenerationError(
+            f"prefix_allowed_tokens_fn must return a list of token ids from 0 to {scores.shape[1] - 1}, not "
+            f"{shown(tokens)}"
+        )
+    return ids.long()
+
+
+def of_caller(ids: Tensor, scores: Tensor, function: Processor) -> Tensor:
+    """One of ``logits_processor``, which must give scores for the same tokens."""
+    changed = function(ids, scores)
+    if not isinstance(changed, Tensor) or changed.shape != scores.shape or not changed.is_floating_point():
+        what = f"shape {tuple(changed.shape)} of {changed.dtype}" if isinstance(changed, Tensor) else shown(changed)
+        raise GenerationError(
+            f"a function of logits_processor must return scores of the shape {tuple(scores.shape)}, not {what}"
+        )
+    return changed
 
 
 def force_tokens_at(ids: Tensor, scores: Tensor, length: int, tokens: Tensor) -> Tensor:
@@ -233,7 +260,11 @@ def exponential_decay(ids: Tensor, scores: Tensor, start: int, factor: float, eo
     if beyond <= 0:
         return scores
     end = scores.index_select(1, eos)
-    return scores.index_copy(1, eos, end + end.abs() * (factor**beyond - 1))
+    try:
+        growth = factor**beyond - 1
+    except OverflowError:
+        growth = math.inf
+    return scores.index_copy(1, eos, end + end.abs() * growth)
 
 
 def suppress_tokens(ids: Tensor, scores: Tensor, tokens: Tensor) -> Tensor:
@@ -324,18 +355,32 @@ def _pairs(bias: Any) -> list[tuple[Sequence[int], float]]:
     return list(bias.items()) if isinstance(bias, Mapping) else list(bias)
 
 
-def _check_tokens(config: GenerationConfig, vocab_size: int) -> None:
-    """Every token id in an option must be one of the model's."""
+def check_tokens(config: GenerationConfig, vocab_size: int) -> None:
+    """Every token id in an option must be one of the model's.
+
+    Raises:
+        GenerationError: one is not.
+    """
     named: dict[str, list[int]] = {
         "sequence_bias": [t for ids, _ in _pairs(config.sequence_bias or ()) for t in ids],
         "bad_words_ids": [t for word in config.bad_words_ids or () for t in word],
         "suppress_tokens": list(config.suppress_tokens or ()),
         "begin_suppress_tokens": list(config.begin_suppress_tokens or ()),
     }
-    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+    for name in ("forced_bos_token_id", "forced_eos_token_id", *SPECIAL_TOKENS):
         tokens = getattr(config, name)
         named[name] = [] if tokens is None else [tokens] if isinstance(tokens, int) else list(tokens)
     for name, found in named.items():
         wrong = sorted({token for token in found if not 0 <= token < vocab_size})
         if wrong:
             raise GenerationError(f"{name} names tokens {wrong[:5]}; the model's vocabulary is 0 to {vocab_size - 1}")
+
+
+def _check_source(config: GenerationConfig, source_ids: Tensor, vocab_size: int) -> None:
+    """Where the source's tokens are looked for among those to write, these must have them."""
+    for name, neutral in (("encoder_repetition_penalty", 1.0), ("encoder_no_repeat_ngram_size", 0)):
+        if getattr(config, name) != neutral and int(source_ids.max()) >= vocab_size:
+            raise GenerationError(
+                f"{name} looks for the source's tokens in what is written, but source and target have vocabularies of "
+                f"their own, and the target's ends at {vocab_size - 1}: leave it out"
+            )

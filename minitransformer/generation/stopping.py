@@ -15,6 +15,7 @@ from torch import Tensor
 
 from minitransformer.errors import GenerationError
 from minitransformer.generation.config import GenerationConfig
+from minitransformer.options import plain, shown
 
 Scores = tuple[Tensor, ...] | None
 Criterion = Callable[[Tensor, Any], Tensor | bool]
@@ -49,7 +50,7 @@ def build_criteria(
         criteria.append(StopStrings(tokenizer, texts))
     if eos is not None:
         criteria.append(EndToken(eos))
-    return [*criteria, *extra]
+    return [*criteria, *map(OfCaller, extra)]
 
 
 def finished(criteria: Sequence[Criterion], ids: Tensor, scores: Scores = None) -> Tensor:
@@ -78,6 +79,24 @@ class MaxTime:
 
     def __call__(self, ids: Tensor, scores: Scores) -> bool:
         return time.monotonic() > self.deadline
+
+
+class OfCaller:
+    """One of ``stopping_criteria``, which must say for each row, or for all of them, whether it ends."""
+
+    def __init__(self, function: Criterion) -> None:
+        self.function = function
+
+    def __call__(self, ids: Tensor, scores: Scores) -> Tensor | bool:
+        says = plain(self.function(ids, scores))
+        if isinstance(says, bool):
+            return says
+        if isinstance(says, Tensor) and says.shape in ((1,), (len(ids),)) and not says.is_floating_point():
+            return says.bool().to(ids.device)
+        raise GenerationError(
+            f"a function of stopping_criteria must return True, False or a tensor of ({len(ids)},) booleans, "
+            f"not {shown(says)}"
+        )
 
 
 class EndToken:

@@ -24,7 +24,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minitransformer.config import ModelConfig, key
@@ -33,20 +33,19 @@ from minitransformer.layers import (
     Embeddings,
     FeedForward,
     LearnedPositions,
-    Linear,
     MultiHeadAttention,
     PostNormBlock,
     Stack,
     Tap,
+    View,
     activation,
-    padding_mask,
-    token_positions,
 )
 from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel
 from minitransformer.models.heads import Logits, MaskedLMHead, Pooler
 from minitransformer.models.losses import classification_loss, token_loss
 from minitransformer.models.outputs import BaseOutput, PreTrainingOutput
+from minitransformer.ranges import Count, Depth, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -66,24 +65,24 @@ class AlbertConfig(ModelConfig):
         "num_memory_blocks": "transformers ignores it",
     }
 
-    vocab_size: int = 30000
-    embedding_size: int = 128
-    hidden_size: int = 4096
-    num_layers: int = key("num_hidden_layers", 12)
-    num_groups: int = key("num_hidden_groups", 1)
-    num_blocks: int = key("inner_group_num", 1)
-    num_heads: int = key("num_attention_heads", 64)
-    intermediate_size: int = 16384
+    vocab_size: Width = 30000
+    embedding_size: Width = 128
+    hidden_size: Width = 4096
+    num_layers: Depth = key("num_hidden_layers", 12)
+    num_groups: Layers = key("num_hidden_groups", 1)
+    num_blocks: Layers = key("inner_group_num", 1)
+    num_heads: Count = key("num_attention_heads", 64)
+    intermediate_size: Width = 16384
     activation: str = key("hidden_act", "gelu_new")
-    dropout: float = key("hidden_dropout_prob", 0.0)
-    attention_dropout: float = key("attention_probs_dropout_prob", 0.0)
-    classifier_dropout: float | None = key("classifier_dropout_prob", 0.1)
-    num_positions: int = key("max_position_embeddings", 512)
-    type_vocab_size: int = 2
-    norm_eps: float = key("layer_norm_eps", 1e-12)
-    pad_token_id: int | None = 0
-    bos_token_id: int | None = 2
-    eos_token_id: int | list[int] | None = 3
+    dropout: Rate = key("hidden_dropout_prob", 0.0)
+    attention_dropout: Rate = key("attention_probs_dropout_prob", 0.0)
+    classifier_dropout: Rate | None = key("classifier_dropout_prob", 0.1)
+    num_positions: Positions = key("max_position_embeddings", 512)
+    type_vocab_size: Width = 2
+    norm_eps: Rate = key("layer_norm_eps", 1e-12)
+    pad_token_id: TokenId | None = 0
+    bos_token_id: TokenId | None = 2
+    eos_token_id: TokenId | list[TokenId] | None = 3
 
     @property
     def head_dropout(self) -> float:
@@ -95,8 +94,8 @@ class AlbertConfig(ModelConfig):
         super().check()
         if not 1 <= self.num_groups <= self.num_layers:
             raise ConfigError(f"num_hidden_groups must be 1 to num_hidden_layers {self.num_layers}: {self.num_groups}")
-        if self.num_blocks < 1:
-            raise ConfigError(f"inner_group_num must be at least 1, not {self.num_blocks}")
+        if self.num_groups * self.num_blocks > 1000:
+            raise ConfigError(f"{self.num_groups} groups of {self.num_blocks} blocks are more than 1000 blocks")
 
 
 GROUP, BLOCK = "encoder.albert_layer_groups.{i}.albert_layers.{j}", "encoder.groups.{i}.blocks.{j}"
@@ -123,19 +122,19 @@ WEIGHTS = WeightMap(
         "ForPreTraining": [
             linear("predictions.dense", "head.words.dense"),
             norm("predictions.LayerNorm", "head.words.norm"),
-            Row("predictions.decoder.weight", "head.words.decoder.weight"),
-            Row("predictions.bias", "head.words.decoder.bias"),
-            linear("sop_classifier.classifier", "head.order"),
+            Row("predictions.decoder.weight", "head.words.output.weight"),
+            Row("predictions.bias", "head.words.output.bias"),
+            linear("sop_classifier.classifier", "head.order.output"),
         ],
         "ForMaskedLM": [
             linear("predictions.dense", "head.dense"),
             norm("predictions.LayerNorm", "head.norm"),
-            Row("predictions.decoder.weight", "head.decoder.weight"),
-            Row("predictions.bias", "head.decoder.bias"),
+            Row("predictions.decoder.weight", "head.output.weight"),
+            Row("predictions.bias", "head.output.bias"),
         ],
-        "ForSequenceClassification": linear("classifier", "head"),
-        "ForTokenClassification": linear("classifier", "head"),
-        "ForQuestionAnswering": linear("qa_outputs", "head"),
+        "ForSequenceClassification": linear("classifier", "head.output"),
+        "ForTokenClassification": linear("classifier", "head.output"),
+        "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
     tied=[
         Tied("albert.embeddings.word_embeddings.weight", "predictions.decoder.weight"),
@@ -173,30 +172,36 @@ class SharedStack(nn.Module):
         self.output = Tap("batch token hidden_size")
 
     def forward(
-        self,
-        x: Float[Tensor, "batch token hidden_size"],
-        mask: Bool[Tensor, "#batch #heads #query #key"] | None = None,
+        self, x: Float[Tensor, "batch token hidden_size"], view: View | None = None
     ) -> Float[Tensor, "batch token hidden_size"]:
         """Send ``x`` through all layers."""
         layers_per_group = self.num_layers / len(self.groups)  # not always a whole number
         for layer in range(self.num_layers):
-            x = self.groups[int(layer / layers_per_group)](x, mask)
+            x = self.groups[int(layer / layers_per_group)](x, view)
         return self.output(x)
+
+
+def albert_block(
+    config: AlbertConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormBlock:
+    """A block, of parts that are called as the usual ones are."""
+    D = config.hidden_size
+    return PostNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, config.intermediate_size, activation(config.activation)),
+        norm=partial(nn.LayerNorm, D, eps=config.norm_eps),
+        dropout=config.dropout,
+    )
 
 
 class AlbertModel(AlbertPretrained):
     """The encoder; with a pooler, one vector for the whole text."""
 
-    def __init__(self, config: AlbertConfig, *, add_pooling_layer: bool = True) -> None:
+    def __init__(
+        self, config: AlbertConfig, *, add_pooling_layer: bool = True, block: MakeBlock = albert_block
+    ) -> None:
         super().__init__(config)
         D, E = config.hidden_size, config.embedding_size
-
-        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
-
-        def make_block() -> nn.Module:
-            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
-            ffn = FeedForward(D, config.intermediate_size, activation(config.activation))
-            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
 
         self.embeddings = Embeddings(
             word=nn.Embedding(config.vocab_size, E, padding_idx=config.pad_token_id),
@@ -205,8 +210,8 @@ class AlbertModel(AlbertPretrained):
             norm=nn.LayerNorm(E, eps=config.norm_eps),
             dropout=config.dropout,
         )
-        self.embeddings_project = Linear(E, D)
-        groups = (Stack(make_block() for _ in range(config.num_blocks)) for _ in range(config.num_groups))
+        self.embeddings_project = nn.Linear(E, D)
+        groups = (Stack(block(config) for _ in range(config.num_blocks)) for _ in range(config.num_groups))
         self.encoder = SharedStack(groups, config.num_layers)
         self.pooler = Pooler(D) if add_pooling_layer else None
 
@@ -221,10 +226,10 @@ class AlbertModel(AlbertPretrained):
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(input_ids)
         if position_ids is None:
-            position_ids = token_positions(input_ids.shape[1], device=input_ids.device)
+            position_ids = self.positions(input_ids)
         x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, E)
         x = self.embeddings_project(x)  # (B, T, D)
-        x = self.encoder(x, mask=padding_mask(attention_mask))
+        x = self.encoder(x, View(attention_mask))
         return BaseOutput(last_hidden_state=x, pooler_output=None if self.pooler is None else self.pooler(x))
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minitransformer.arguments import READING_MODELS, settle, take_repository
 from minitransformer.config import ModelConfig
 from minitransformer.errors import ArgumentError, ConfigError, did_you_mean, warn_caller
 from minitransformer.hub import Repository, as_repository
-from minitransformer.models.base import Architecture, PretrainedModel, as_dtype, read_config
+from minitransformer.models.base import Architecture, PretrainedModel, read_config
+from minitransformer.models.loading import as_dtype
+
+if TYPE_CHECKING:
+    from minitransformer.models.base import GenerativeModel
 
 ARCHITECTURES = {  # model_type in config.json -> module under minitransformer.models, or name in a module
     "albert": "albert",
@@ -147,7 +151,7 @@ class AutoModel:
 
 
 class AutoModelForPreTraining(AutoModel):
-    """Tell replaced words from original ones (ELECTRA); guess words and the order of texts (ALBERT)."""
+    """Tell replaced words from original ones (ELECTRA); guess words and the order of texts (BERT, ALBERT)."""
 
     HEAD = "ForPreTraining"
 
@@ -164,13 +168,25 @@ class AutoModelForMaskedLM(AutoModel):
     HEAD = "ForMaskedLM"
 
 
-class AutoModelForCausalLM(AutoModel):
+class GenerativeAutoModel(AutoModel):
+    """Loads a checkpoint as a model that can ``generate``."""
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def from_pretrained(cls, *args: Any, **options: Any) -> GenerativeModel: ...
+
+        @classmethod
+        def from_config(cls, *args: Any, **options: Any) -> GenerativeModel: ...
+
+
+class AutoModelForCausalLM(GenerativeAutoModel):
     """Continue a text."""
 
     HEAD = "ForCausalLM"
 
 
-class AutoModelForSeq2SeqLM(AutoModel):
+class AutoModelForSeq2SeqLM(GenerativeAutoModel):
     """Turn a text into another: translate, summarise."""
 
     HEAD = "ForSeq2SeqLM"

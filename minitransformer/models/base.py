@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,15 +15,27 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from minitransformer.arguments import HUB, READING_MODELS, WRITING, as_bytes, settle, take_repository
-from minitransformer.config import ModelConfig, config_names
-from minitransformer.errors import ArgumentError, CheckpointError, ConfigError, warn_caller
-from minitransformer.generation import GenerationConfig, generate
+from minitransformer.arguments import READING_MODELS, WRITING, as_bytes, settle, take, take_repository
+from minitransformer.config import ModelConfig
+from minitransformer.errors import ArgumentError, CheckpointError, warn_caller
+from minitransformer.files import together, write_whole
+from minitransformer.generation import GenerationConfig, generate, transition_scores
 from minitransformer.hub import Repository, as_repository, read_json
-from minitransformer.layers import trace
-from minitransformer.models.boundary import check_inputs, is_traced
+from minitransformer.layers import token_positions, trace
+from minitransformer.models.boundary import can_be_read, check_inputs, is_root_of_trace
 from minitransformer.models.drawing import draw_weights, drawn_when_built
+from minitransformer.models.loading import (
+    MODEL_ARGUMENTS,
+    SAVE_ARGUMENTS,
+    DTypeArgument,
+    as_dtype,
+    init_arguments,
+    known_names,
+    one_device,
+    strange_classes,
+)
 from minitransformer.models.resizing import resize
+from minitransformer.models.sizes import check_room, check_sizes
 from minitransformer.weights import (
     BACKBONE,
     WeightMap,
@@ -38,9 +48,10 @@ from minitransformer.weights import (
 from minitransformer.weights.misfits import MisfitError
 from minitransformer.weights.sources import Renaming, Source, Tensors
 
-DTypeArgument = torch.dtype | str | None
+MakeBlock = Callable[..., nn.Module]
 
 NEW_HEAD = "the head is drawn anew"
+MASKS = ("attention_mask", "decoder_attention_mask")
 LANGUAGE_MODELS = ("ForMaskedLM", "ForCausalLM", "ForSeq2SeqLM", "ForPreTraining")
 """Tasks whose heads were trained with the backbone, so that a file without one is the wrong file."""
 
@@ -75,6 +86,8 @@ class PretrainedModel(nn.Module):
     HEAD: ClassVar[str | None] = None
     """The task, less "AutoModel", of a model with a head: its rows in the weight map."""
 
+    _arguments: ClassVar[tuple[str, ...]]
+
     config: ModelConfig
     backbone: Any
     """The model below the head, in a model that has one; what the task adds is ``head``."""
@@ -85,6 +98,7 @@ class PretrainedModel(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls._arguments = tuple(inspect.signature(cls.forward).parameters)[1:]
         if "__init__" in vars(cls):  # Class(config) is a new model, its weights drawn as for pretraining
             cls.__init__ = drawn_when_built(cls.__init__)  # type: ignore[method-assign]
 
@@ -93,21 +107,63 @@ class PretrainedModel(nn.Module):
         *args: Any,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
+        return_dict: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run ``forward``; with the two flags, also fill the output's fields of intermediates from the taps.
+        """Look at the inputs, and run ``forward``; with two flags, also fill the output's fields of intermediates.
 
         Args:
             *args: as ``forward`` takes them.
-            output_hidden_states: whether to give the hidden states; by default what the config says.
+            output_hidden_states: whether to give the hidden states, from the taps; by default what the config says.
             output_attentions: the same for the attention maps.
-            **kwargs: as ``forward`` takes them.
+            return_dict: False for a tuple in place of an object with names.
+            **kwargs: as ``forward`` takes them; others are ignored, if they are None.
 
         Raises:
             InputError: shapes of ids and masks that do not belong together.
+            ValueError: an id, a token type or a position lies outside of its table.
         """
-        if not is_traced():
+        kwargs = {name: x for name, x in kwargs.items() if x is not None or name in self._arguments}
+        if can_be_read((*args, *kwargs.values())):
             args = check_inputs(self, args, kwargs)
+            inputs = self.prepare({**dict(zip(self._arguments, args, strict=False)), **kwargs})
+            args = (*(inputs.pop(name) for name in self._arguments[: len(args)]), *args[len(self._arguments) :])
+            kwargs = inputs
+        output = self._run(args, kwargs, output_hidden_states, output_attentions)
+        if is_root_of_trace(self):
+            return {name: x for name, x in output.items() if isinstance(x, Tensor)}
+        return output.to_tuple() if return_dict is False else output
+
+    def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The boundary, where values are looked at; not while a model is traced, compiled, exported or transformed.
+
+        Args:
+            inputs: what ``forward`` is to get, by name.
+
+        Returns:
+            The same, less masks that hide nothing, which lets attention take its quickest path.
+
+        Raises:
+            ValueError: an id, a token type or a position lies outside of its table.
+        """
+        for side, name in (("", "input_ids"), ("encoder_", "input_ids"), ("decoder_", "decoder_input_ids")):
+            embeddings, ids = self._modules.get(f"{side}embeddings"), inputs.get(name)
+            check: Any = getattr(embeddings, "check", None)
+            if check is not None and ids is not None:
+                mask, positions = inputs.get(name.replace("input_ids", "attention_mask")), inputs.get("position_ids")
+                if positions is None:
+                    positions = self.positions(ids, mask, None if side == "encoder_" else inputs.get("past_key_values"))
+                check(ids, positions, inputs.get("token_type_ids"))
+        if any(name.endswith("embeddings") for name in self._modules):
+            inputs.update({name: None for name, x in inputs.items() if name in MASKS and x is not None and x.all()})
+        return inputs
+
+    def positions(self, ids: Tensor, attention_mask: Tensor | None = None, cache: Any = None) -> Tensor:
+        """Where tokens stand that follow those in the cache: counted from the left, padding included."""
+        return token_positions(ids.shape[1], offset=0 if cache is None else cache.length, device=ids.device)
+
+    def _run(self, args: Any, kwargs: Any, output_hidden_states: bool | None, output_attentions: bool | None) -> Any:
+        """``forward``; the output's fields of intermediates that are asked for are filled from the taps."""
         asked = {"hidden_states": output_hidden_states, "attentions": output_attentions}
         asked = {kind: self._says(f"output_{kind}") if on is None else on for kind, on in asked.items()}
         wanted = {
@@ -133,7 +189,7 @@ class PretrainedModel(nn.Module):
         return bool(getattr(self.config, name)) and not _watched.get()
 
     @classmethod
-    def config_for(cls, config: Any, source: Source) -> Any:
+    def config_for(cls, config: ModelConfig, source: Source) -> ModelConfig:
         """The config, with what only the shapes in a file can say; an architecture may override it."""
         return config
 
@@ -142,7 +198,11 @@ class PretrainedModel(nn.Module):
         """A new model with random weights, drawn as for pretraining (normal, ``config.initializer_range``).
 
         So is ``Class(config)``.
+
+        Raises:
+            ConfigError: its weights would take more memory than the machine has.
         """
+        check_room(cls, config)
         return cls(config)
 
     @classmethod
@@ -209,13 +269,17 @@ class PretrainedModel(nn.Module):
         files = {name: options.pop(name, None) for name in ("use_safetensors", "variant")}
         names = Renaming(strip_prefix, options.pop("key_mapping", None) or {})
         dtype = as_dtype(dtype, config)
+        habits = take(options, READING_MODELS)
         config = config.override(options)
-        settle(options, READING_MODELS, [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)], f"{cls.__name__}.from_pretrained")
+        known = [*MODEL_ARGUMENTS, *known_names(cls.CONFIG)]
+        settle({**habits, **options}, READING_MODELS, known, f"{cls.__name__}.from_pretrained")
 
         assert repository is not None or tensors is not None  # checked above
         source: Source = Tensors(tensors) if repository is None or tensors else open_checkpoint(repository, **files)
         source = names.applied_to(source)
         config = cls.config_for(config, source)
+        assert isinstance(config, ModelConfig)
+        check_sizes(config, source)
         with without_memory():  # no memory and no random numbers for weights that the file will bring
             model = cls(config, **init)
         starts_anew = new_head or allow_missing_head or (allow_missing_head is None and model.head_is_for_a_task())
@@ -295,12 +359,12 @@ class PretrainedModel(nn.Module):
         if not is_main_process:
             return
         folder, size = Path(folder), as_bytes(max_shard_size)
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = export_weights(self, self.WEIGHTS, state_dict)
-        save_checkpoint(tensors, folder, max_shard_size=size, variant=variant)
         dtype = str(self.dtype).removeprefix("torch.")
         config = self.config.replace(architectures=(type(self).__name__,), torch_dtype=dtype)
-        write_json(folder / "config.json", config.to_hf())
+        with together(folder):
+            save_checkpoint(tensors, folder, max_shard_size=size, variant=variant)
+            write_json(folder / "config.json", config.to_hf())
 
     def load_generation_config(self, repository: Repository | None, given: Any = None) -> None:
         """Nothing to load: only ``GenerativeModel`` generates."""
@@ -437,6 +501,16 @@ class GenerativeModel(PretrainedModel):
         """Continue the prompts ``input_ids``; options and result as in ``minitransformer.generation.generate``."""
         return generate(self, input_ids, **options)
 
+    def compute_transition_scores(
+        self,
+        sequences: Tensor,
+        scores: tuple[Tensor, ...],
+        beam_indices: Tensor | None = None,
+        normalize_logits: bool = False,
+    ) -> Tensor:
+        """The score of every generated token, (rows, new tokens); as ``generation.transition_scores``."""
+        return transition_scores(sequences, scores, beam_indices, normalize_logits=normalize_logits)
+
     def load_generation_config(self, repository: Repository | None, given: Any = None) -> None:
         """Take the ``given`` one, or read generation_config.json, if there is one."""
         path = None if repository is None else repository.find("generation_config.json")
@@ -447,8 +521,10 @@ class GenerativeModel(PretrainedModel):
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write config.json, generation_config.json and the weights; options as in ``PretrainedModel``."""
-        super().save_pretrained(folder, **options)
-        if options.get("is_main_process", True):
+        if not options.get("is_main_process", True):
+            return super().save_pretrained(folder, **options)
+        with together(folder):
+            super().save_pretrained(folder, **options)
             write_json(Path(folder) / "generation_config.json", self.generation_config.to_hf())
 
 
@@ -479,72 +555,6 @@ def read_config(source: str | Path | Repository) -> dict[str, Any]:
     return read_json(as_repository(source).file("config.json"))
 
 
-def as_dtype(dtype: DTypeArgument, config: ModelConfig) -> torch.dtype:
-    """The torch type that is meant by a type, a name, or "auto" (what config.json says).
-
-    Raises:
-        ConfigError: no floating-point type has that name.
-    """
-    name = (config.torch_dtype if isinstance(dtype, str) and dtype == "auto" else dtype) or "float32"
-    found = getattr(torch, name.removeprefix("torch."), None) if isinstance(name, str) else name
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ConfigError(f"dtype {name!r} is not a floating-point type such as float32, bfloat16 or float16")
-    return found
-
-
-def one_device(device_map: Any) -> torch.device | str | int:
-    """The device that a ``device_map`` names: "auto" is an accelerator, if there is one.
-
-    Raises:
-        ArgumentError: it names several, or none.
-    """
-    if isinstance(device_map, Mapping):
-        several = list(dict.fromkeys(device_map.values()))
-        if len(several) != 1:
-            raise ArgumentError(
-                f"device_map={device_map!r} names {len(several)} devices, but a model is on one: device="
-            )
-        (device_map,) = several
-    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
-        return torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    if not isinstance(device_map, str | int | torch.device) or isinstance(device_map, bool) or device_map == "disk":
-        raise ArgumentError(f"device_map={device_map!r} is no device: pass device_map='auto', or device='cpu'")
-    return device_map
-
-
-MODEL_ARGUMENTS = (
-    "config dtype torch_dtype device device_map allow_missing_head new_head allow_unused strip_prefix "
-    "ignore_mismatched_sizes output_loading_info use_safetensors variant state_dict key_mapping generation_config"
-).split()
-"""Keyword arguments of ``from_pretrained`` that have a meaning here, beside fields of the config and ``HUB``."""
-SAVE_ARGUMENTS = ("max_shard_size", "variant", "state_dict", "is_main_process", "save_function")
-
-
-def known_names(kind: type[ModelConfig]) -> list[str]:
-    """What else ``from_pretrained`` takes by name."""
-    return [*HUB, "num_labels", "id2label", "label2id", *config_names(kind)]
-
-
-def init_arguments(cls: type[PretrainedModel]) -> list[str]:
-    """Names of the arguments that a class takes beside the config."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return [name for name in named if name not in ("self", "config")]
-
-
-def strange_classes(cls: type[PretrainedModel], config: ModelConfig) -> str:
-    """The classes that config.json names, if this family has none of that kind, in transformers or here."""
-    stem = re.escape(type(config).__name__.removesuffix("Config"))
-    usual = re.compile(
-        rf"(TF|Flax)?(OpenAI)?{stem}(PreTrained|Encoder|LMHead|DoubleHeads|MT|WithLMHead)?(Model|For\w+)"
-    )
-    ours = {parent.__name__ for parent in cls.__mro__}
-    strange = [name for name in config.architectures if not (usual.fullmatch(name) or name in ours)]
-    return ", ".join(strange) if len(strange) == len(config.architectures) else ""
-
-
 def write_json(path: Path, contents: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(contents, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(contents, indent=2, ensure_ascii=False, sort_keys=True) + "\n")

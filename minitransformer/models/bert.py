@@ -32,14 +32,15 @@ from minitransformer.layers import (
     MultiHeadAttention,
     PostNormBlock,
     Stack,
+    View,
     activation,
-    padding_mask,
-    token_positions,
 )
 from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits, MaskedLMHead, Pooler
-from minitransformer.models.outputs import BaseOutput
+from minitransformer.models.losses import classification_loss, token_loss
+from minitransformer.models.outputs import BaseOutput, NextSentencePreTrainingOutput
+from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Legacy, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -52,19 +53,19 @@ class BertConfig(ModelConfig):
     model_type: ClassVar[str] = "bert"
     REQUIRES = {"position_embedding_type": ("absolute",)}
 
-    vocab_size: int = 30522
-    hidden_size: int = 768
-    num_layers: int = key("num_hidden_layers", 12)
-    num_heads: int = key("num_attention_heads", 12)
-    intermediate_size: int = 3072
+    vocab_size: Width = 30522
+    hidden_size: Width = 768
+    num_layers: Layers = key("num_hidden_layers", 12)
+    num_heads: Count = key("num_attention_heads", 12)
+    intermediate_size: Width = 3072
     activation: str = key("hidden_act", "gelu")
-    dropout: float = key("hidden_dropout_prob", 0.1)
-    attention_dropout: float = key("attention_probs_dropout_prob", 0.1)
-    classifier_dropout: float | None = None
-    num_positions: int = key("max_position_embeddings", 512)
-    type_vocab_size: int = 2
-    norm_eps: float = key("layer_norm_eps", 1e-12)
-    pad_token_id: int | None = 0
+    dropout: Rate = key("hidden_dropout_prob", 0.1)
+    attention_dropout: Rate = key("attention_probs_dropout_prob", 0.1)
+    classifier_dropout: Rate | None = None
+    num_positions: Positions = key("max_position_embeddings", 512)
+    type_vocab_size: Width = 2
+    norm_eps: Rate = key("layer_norm_eps", 1e-12)
+    pad_token_id: TokenId | None = 0
 
     @property
     def head_dropout(self) -> float:
@@ -93,13 +94,20 @@ WEIGHTS = WeightMap(
         "ForMaskedLM": [
             linear("cls.predictions.transform.dense", "head.dense"),
             norm("cls.predictions.transform.LayerNorm", "head.norm"),
-            Row("cls.predictions.decoder.weight", "head.decoder.weight"),
-            Row("cls.predictions.bias", "head.decoder.bias"),
+            Row("cls.predictions.decoder.weight", "head.output.weight"),
+            Row("cls.predictions.bias", "head.output.bias"),
         ],
-        "ForNextSentencePrediction": linear("cls.seq_relationship", "head"),
-        "ForSequenceClassification": linear("classifier", "head"),
-        "ForTokenClassification": linear("classifier", "head"),
-        "ForQuestionAnswering": linear("qa_outputs", "head"),
+        "ForNextSentencePrediction": linear("cls.seq_relationship", "head.output"),
+        "ForPreTraining": [
+            linear("cls.predictions.transform.dense", "head.words.dense"),
+            norm("cls.predictions.transform.LayerNorm", "head.words.norm"),
+            Row("cls.predictions.decoder.weight", "head.words.output.weight"),
+            Row("cls.predictions.bias", "head.words.output.bias"),
+            linear("cls.seq_relationship", "head.next.output"),
+        ],
+        "ForSequenceClassification": linear("classifier", "head.output"),
+        "ForTokenClassification": linear("classifier", "head.output"),
+        "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
     tied=[
         Tied("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"),
@@ -120,28 +128,34 @@ class BertPretrained(PretrainedModel):
     config: BertConfig
 
 
+def bert_block(
+    config: BertConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormBlock:
+    """A block, of parts that are called as the usual ones are."""
+    D = config.hidden_size
+    return PostNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, config.intermediate_size, activation(config.activation)),
+        norm=partial(nn.LayerNorm, D, eps=config.norm_eps),
+        dropout=config.dropout,
+    )
+
+
 class BertModel(BertPretrained):
     """The encoder; with a pooler, one vector for the whole text."""
 
-    def __init__(self, config: BertConfig, *, add_pooling_layer: bool = True) -> None:
+    def __init__(self, config: BertConfig, *, add_pooling_layer: bool = True, block: MakeBlock = bert_block) -> None:
         super().__init__(config)
         D = config.hidden_size
-
-        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
-
-        def make_block() -> nn.Module:
-            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
-            ffn = FeedForward(D, config.intermediate_size, activation(config.activation))
-            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
 
         self.embeddings = Embeddings(
             word=nn.Embedding(config.vocab_size, D, padding_idx=config.pad_token_id),
             token_type=nn.Embedding(config.type_vocab_size, D),
             position=LearnedPositions(config.num_positions, D),
-            norm=make_norm(),
+            norm=nn.LayerNorm(D, eps=config.norm_eps),
             dropout=config.dropout,
         )
-        self.encoder = Stack(make_block() for _ in range(config.num_layers))
+        self.encoder = Stack(block(config) for _ in range(config.num_layers))
         self.pooler = Pooler(D) if add_pooling_layer else None
 
     def forward(
@@ -155,10 +169,46 @@ class BertModel(BertPretrained):
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(input_ids)
         if position_ids is None:
-            position_ids = token_positions(input_ids.shape[1], device=input_ids.device)
+            position_ids = self.positions(input_ids)
         x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, D)
-        x = self.encoder(x, mask=padding_mask(attention_mask))
+        x = self.encoder(x, View(attention_mask))
         return BaseOutput(last_hidden_state=x, pooler_output=None if self.pooler is None else self.pooler(x))
+
+
+def masked_lm_head(config: BertConfig, word: nn.Embedding) -> MaskedLMHead:
+    """Scores of all words, by the embeddings themselves if they are tied."""
+    D, act = config.hidden_size, activation(config.activation)
+    return MaskedLMHead(D, word, act, nn.LayerNorm(D, eps=config.norm_eps), tied=config.tie_word_embeddings)
+
+
+class BertForPreTraining(BertPretrained):
+    """Both tasks of pretraining: guess the words under ``[MASK]``, and tell whether one text follows the other."""
+
+    HEAD = "ForPreTraining"
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.backbone = BertModel(config)
+        words = masked_lm_head(config, self.backbone.embeddings.word)
+        self.head = nn.ModuleDict({"words": words, "next": Logits(config.hidden_size, 2)})
+
+    def forward(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids | None = None,
+        token_type_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+        labels: Ids | None = None,
+        next_sentence_label: Int[Tensor, " batch"] | None = None,
+    ) -> NextSentencePreTrainingOutput:
+        """Score words and order; the loss wants both kinds of labels. Order: 0 the next text, 1 any other."""
+        output = self.backbone(input_ids, attention_mask, token_type_ids, position_ids)
+        prediction_logits = self.head["words"](output.last_hidden_state)
+        seq_relationship_logits = self.head["next"](output.pooler_output)
+        words = token_loss(prediction_logits, labels)
+        order = classification_loss(seq_relationship_logits, next_sentence_label, "single_label_classification")
+        loss = None if words is None or order is None else words + order
+        return NextSentencePreTrainingOutput(loss, prediction_logits, seq_relationship_logits)
 
 
 class BertForMaskedLM(heads.MaskedLM, BertPretrained):
@@ -166,10 +216,8 @@ class BertForMaskedLM(heads.MaskedLM, BertPretrained):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
-        D, act = config.hidden_size, activation(config.activation)
         self.backbone = BertModel(config, add_pooling_layer=False)
-        word, last_norm = self.backbone.embeddings.word, nn.LayerNorm(D, eps=config.norm_eps)
-        self.head = MaskedLMHead(D, word, act, last_norm, tied=config.tie_word_embeddings)
+        self.head = masked_lm_head(config, self.backbone.embeddings.word)
 
 
 class BertForNextSentencePrediction(heads.NextSentencePrediction, BertPretrained):
@@ -212,6 +260,7 @@ ARCHITECTURE = Architecture(
     BertConfig,
     {
         "Model": BertModel,
+        "ForPreTraining": BertForPreTraining,
         "ForMaskedLM": BertForMaskedLM,
         "ForNextSentencePrediction": BertForNextSentencePrediction,
         "ForSequenceClassification": BertForSequenceClassification,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minitransformer.config import ModelConfig, key
-from minitransformer.errors import ConfigError
+from minitransformer.ranges import Count, Layers, Positions, Rate, Spread, TokenId, Width
 from minitransformer.weights import AddAxis, Ignore, Row, Tied, linear, norm
 
 
@@ -30,36 +30,29 @@ class FairseqConfig(ModelConfig):
         "static_position_embeddings": "transformers ignores it",
     }
 
-    hidden_size: int = key("d_model", 1024)
-    num_layers: int = key("encoder_layers", 12)
-    num_heads: int = key("encoder_attention_heads", 16)
-    encoder_ffn_dim: int = 4096
-    decoder_layers: int = 12
-    decoder_attention_heads: int = 16
-    decoder_ffn_dim: int = 4096
+    hidden_size: Width = key("d_model", 1024)
+    num_layers: Layers = key("encoder_layers", 12)
+    num_heads: Count = key("encoder_attention_heads", 16)
+    encoder_ffn_dim: Width = 4096
+    decoder_layers: Layers = 12
+    decoder_attention_heads: Count = 16
+    decoder_ffn_dim: Width = 4096
     activation: str = key("activation_function", "gelu")
-    dropout: float = 0.1
-    attention_dropout: float = 0.0
-    activation_dropout: float = 0.0
-    num_positions: int = key("max_position_embeddings", 1024)
+    dropout: Rate = 0.1
+    attention_dropout: Rate = 0.0
+    activation_dropout: Rate = 0.0
+    num_positions: Positions = key("max_position_embeddings", 1024)
     scale_embedding: bool = False
-    initializer_range: float = key("init_std", 0.02)
-    pad_token_id: int | None = 1
-    bos_token_id: int | None = 0
-    eos_token_id: int | list[int] | None = 2
+    initializer_range: Spread = key("init_std", 0.02)
+    pad_token_id: TokenId | None = 1
+    bos_token_id: TokenId | None = 0
+    eos_token_id: TokenId | list[TokenId] | None = 2
     is_encoder_decoder: bool = True
 
     @property
     def embedding_scale(self) -> float:
         """The factor on the word vectors."""
         return self.hidden_size**0.5 if self.scale_embedding else 1.0
-
-    def check(self) -> None:
-        """Raise a ConfigError if the fields contradict each other."""
-        super().check()
-        for side, num_heads in (("encoder", self.num_heads), ("decoder", self.decoder_attention_heads)):
-            if num_heads < 1 or self.hidden_size % num_heads:
-                raise ConfigError(f"d_model={self.hidden_size} is not a multiple of {side}_attention_heads={num_heads}")
 
 
 def fairseq_layers(side: str, *, cross: bool = False) -> list[Row]:
@@ -86,12 +79,15 @@ def _attention(hf: str, ours: str) -> list[Row]:
 
 
 FAIRSEQ_HEADS = {
-    "ForSeq2SeqLM": [Row("lm_head.weight", "head.weight"), Row("final_logits_bias", "head.bias", AddAxis(0))],
+    "ForSeq2SeqLM": [
+        Row("lm_head.weight", "head.output.weight"),
+        Row("final_logits_bias", "head.output.bias", AddAxis(0)),
+    ],
     "ForSequenceClassification": [
         *linear("classification_head.dense", "head.dense"),
         *linear("classification_head.out_proj", "head.output"),
     ],
-    "ForQuestionAnswering": linear("qa_outputs", "head"),
+    "ForQuestionAnswering": linear("qa_outputs", "head.output"),
 }
 
 SHARED_WORDS = Tied(

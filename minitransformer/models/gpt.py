@@ -36,16 +36,16 @@ from minitransformer.layers import (
     MultiHeadAttention,
     PostNormBlock,
     Stack,
+    View,
     activation,
-    causal_mask,
-    combine,
-    padding_mask,
+    tied,
     token_positions,
 )
 from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits
 from minitransformer.models.outputs import BaseOutput
+from minitransformer.ranges import Count, Layers, Positions, Rate, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, fused_qkv, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -70,16 +70,16 @@ class OpenAIGPTConfig(ModelConfig):
         "summary_proj_to_labels": "a head that is not offered",
     }
 
-    vocab_size: int = 40478
-    hidden_size: int = key("n_embd", 768, aliases=("hidden_size",))
-    num_layers: int = key("n_layer", 12, aliases=("num_hidden_layers",))
-    num_heads: int = key("n_head", 12, aliases=("num_attention_heads",))
+    vocab_size: Width = 40478
+    hidden_size: Width = key("n_embd", 768, aliases=("hidden_size",))
+    num_layers: Layers = key("n_layer", 12, aliases=("num_hidden_layers",))
+    num_heads: Count = key("n_head", 12, aliases=("num_attention_heads",))
     activation: str = key("afn", "gelu")
-    embedding_dropout: float = key("embd_pdrop", 0.1)
-    dropout: float = key("resid_pdrop", 0.1)
-    attention_dropout: float = key("attn_pdrop", 0.1)
-    num_positions: int = key("n_positions", 512, aliases=("max_position_embeddings",))
-    norm_eps: float = key("layer_norm_epsilon", 1e-5)
+    embedding_dropout: Rate = key("embd_pdrop", 0.1)
+    dropout: Rate = key("resid_pdrop", 0.1)
+    attention_dropout: Rate = key("attn_pdrop", 0.1)
+    num_positions: Positions = key("n_positions", 512, aliases=("max_position_embeddings",))
+    norm_eps: Rate = key("layer_norm_epsilon", 1e-5)
 
     def check(self) -> None:
         """Raise a ConfigError for an activation that this architecture does not have."""
@@ -102,8 +102,8 @@ WEIGHTS = WeightMap(
         norm("h.{i}.ln_2", "decoder.blocks.{i}.ffn_norm"),
     ],
     heads={
-        "ForCausalLM": [Row("lm_head.weight", "head.weight")],
-        "ForSequenceClassification": [Row("score.weight", "head.weight")],
+        "ForCausalLM": [Row("lm_head.weight", "head.output.weight")],
+        "ForSequenceClassification": [Row("score.weight", "head.output.weight")],
     },
     tied=[Tied("transformer.tokens_embed.weight", "lm_head.weight")],
     ignore=[
@@ -122,28 +122,34 @@ class OpenAIGPTPretrained(PretrainedModel):
     config: OpenAIGPTConfig
 
 
+def gpt_block(
+    config: OpenAIGPTConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormBlock:
+    """A block, of parts that are called as the usual ones are."""
+    D = config.hidden_size
+    return PostNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, 4 * D, activation(MEANT[config.activation])),
+        norm=partial(nn.LayerNorm, D, eps=config.norm_eps),
+        dropout=config.dropout,
+    )
+
+
 class OpenAIGPTModel(OpenAIGPTPretrained):
     """The decoder."""
 
-    def __init__(self, config: OpenAIGPTConfig) -> None:
+    def __init__(self, config: OpenAIGPTConfig, *, block: MakeBlock = gpt_block) -> None:
         super().__init__(config)
         D = config.hidden_size
-
-        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
-
-        def make_block() -> nn.Module:
-            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
-            ffn = FeedForward(D, 4 * D, activation(MEANT[config.activation]))
-            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
 
         word = nn.Embedding(config.vocab_size, D)
         self.embeddings = Embeddings(
             word=word,
-            token_type=word,  # token types, if any, are looked up among the words
+            token_type=tied(word),  # token types, if any, are looked up among the words
             position=LearnedPositions(config.num_positions, D),
             dropout=config.embedding_dropout,
         )
-        self.decoder = Stack(make_block() for _ in range(config.num_layers))
+        self.decoder = Stack(block(config) for _ in range(config.num_layers))
 
     def forward(
         self,
@@ -162,13 +168,16 @@ class OpenAIGPTModel(OpenAIGPTPretrained):
             position_ids: of the new tokens; counted along the attention mask by default.
             past_key_values: a cache to read and extend; the caller makes it with ``DecoderCache()``.
         """
-        T, offset = input_ids.shape[1], 0 if past_key_values is None else past_key_values.length
         if position_ids is None:
-            position_ids = token_positions(T, attention_mask, offset=offset, device=input_ids.device)
-        mask = combine(causal_mask(T, offset + T, input_ids.device), padding_mask(attention_mask))
+            position_ids = self.positions(input_ids, attention_mask, past_key_values)
         x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, D)
-        x = self.decoder(x, mask=mask, cache=past_key_values)
+        x = self.decoder(x, View(attention_mask, causal=True, cache=past_key_values))
         return BaseOutput(last_hidden_state=x, past_key_values=past_key_values)
+
+    def positions(self, ids: Ids, attention_mask: Ids | None = None, cache: DecoderCache | None = None) -> Ids:
+        """Where tokens stand that follow those in the cache: counted along the attention mask."""
+        offset = 0 if cache is None else cache.length
+        return token_positions(ids.shape[1], attention_mask, offset=offset, device=ids.device)
 
 
 class OpenAIGPTLMHeadModel(heads.CausalLM, OpenAIGPTPretrained):
@@ -181,7 +190,7 @@ class OpenAIGPTLMHeadModel(heads.CausalLM, OpenAIGPTPretrained):
         self.backbone = OpenAIGPTModel(config)
         self.head = Logits(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
-            self.head.weight = self.backbone.embeddings.word.weight
+            self.head.output.weight = self.backbone.embeddings.word.weight
 
 
 class OpenAIGPTForSequenceClassification(heads.LastTokenClassification, OpenAIGPTPretrained):

@@ -33,16 +33,16 @@ from minitransformer.layers import (
     MultiHeadAttention,
     PreNormBlock,
     Stack,
+    View,
     activation,
-    causal_mask,
-    combine,
-    padding_mask,
+    tied,
     token_positions,
 )
 from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits
 from minitransformer.models.outputs import BaseOutput
+from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, fused_qkv, linear, norm
 
 Ids = Int[Tensor, "batch token"]
@@ -63,23 +63,23 @@ class GPT2Config(ModelConfig):
         "summary_proj_to_labels": "a head that is not offered",
     }
 
-    vocab_size: int = 50257
-    hidden_size: int = key("n_embd", 768)
-    num_layers: int = key("n_layer", 12)
-    num_heads: int = key("n_head", 12)
-    inner_size: int | None = key("n_inner", None)
+    vocab_size: Width = 50257
+    hidden_size: Width = key("n_embd", 768)
+    num_layers: Layers = key("n_layer", 12)
+    num_heads: Count = key("n_head", 12)
+    inner_size: Width | None = key("n_inner", None)
     activation: str = key("activation_function", "gelu_new")
-    embedding_dropout: float = key("embd_pdrop", 0.1)
-    dropout: float = key("resid_pdrop", 0.1)
-    attention_dropout: float = key("attn_pdrop", 0.1)
-    classifier_dropout: float | None = None
-    hidden_dropout: float | None = None
-    num_positions: int = key("n_positions", 1024)
-    norm_eps: float = key("layer_norm_epsilon", 1e-5)
+    embedding_dropout: Rate = key("embd_pdrop", 0.1)
+    dropout: Rate = key("resid_pdrop", 0.1)
+    attention_dropout: Rate = key("attn_pdrop", 0.1)
+    classifier_dropout: Rate | None = None
+    hidden_dropout: Rate | None = None
+    num_positions: Positions = key("n_positions", 1024)
+    norm_eps: Rate = key("layer_norm_epsilon", 1e-5)
     scale_attention: bool = key("scale_attn_weights", True)
     scale_attention_by_layer: bool = key("scale_attn_by_inverse_layer_idx", False)
-    bos_token_id: int | None = 50256
-    eos_token_id: int | list[int] | None = 50256
+    bos_token_id: TokenId | None = 50256
+    eos_token_id: TokenId | list[TokenId] | None = 50256
 
     def temperature(self, layer: int) -> float:
         """What divides the scores of layer ``layer``: sqrt(head size), and optionally layer + 1."""
@@ -101,9 +101,9 @@ WEIGHTS = WeightMap(
         norm("ln_f", "decoder.final_norm"),
     ],
     heads={
-        "ForCausalLM": [Row("lm_head.weight", "head.weight")],
-        "ForSequenceClassification": [Row("score.weight", "head.weight")],
-        "ForTokenClassification": linear("classifier", "head"),
+        "ForCausalLM": [Row("lm_head.weight", "head.output.weight")],
+        "ForSequenceClassification": [Row("score.weight", "head.output.weight")],
+        "ForTokenClassification": linear("classifier", "head.output"),
     },
     tied=[Tied("transformer.wte.weight", "lm_head.weight")],
     ignore=[
@@ -122,29 +122,40 @@ class GPT2Pretrained(PretrainedModel):
     config: GPT2Config
 
 
+def gpt2_block(
+    config: GPT2Config,
+    layer: int,
+    *,
+    attention: type[nn.Module] = MultiHeadAttention,
+    ffn: type[nn.Module] = FeedForward,
+) -> PreNormBlock:
+    """A block, of parts that are called as the usual ones are."""
+    D = config.hidden_size
+    return PreNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout, temperature=config.temperature(layer)),
+        ffn(D, config.inner_size or 4 * D, activation(config.activation)),
+        norm=partial(nn.LayerNorm, D, eps=config.norm_eps),
+        dropout=config.dropout,
+    )
+
+
 class GPT2Model(GPT2Pretrained):
     """The decoder."""
 
-    def __init__(self, config: GPT2Config) -> None:
+    def __init__(self, config: GPT2Config, *, block: MakeBlock = gpt2_block) -> None:
         super().__init__(config)
         D = config.hidden_size
-
-        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
-
-        def make_block(layer: int) -> nn.Module:
-            temperature = config.temperature(layer)
-            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout, temperature=temperature)
-            ffn = FeedForward(D, config.inner_size or 4 * D, activation(config.activation))
-            return PreNormBlock(attn, ffn, make_norm, dropout=config.dropout)
 
         word = nn.Embedding(config.vocab_size, D)
         self.embeddings = Embeddings(
             word=word,
-            token_type=word,  # token types, if any, are looked up among the words
+            token_type=tied(word),  # token types, if any, are looked up among the words
             position=LearnedPositions(config.num_positions, D),
             dropout=config.embedding_dropout,
         )
-        self.decoder = Stack((make_block(i) for i in range(config.num_layers)), final_norm=make_norm())
+        self.decoder = Stack(
+            (block(config, layer) for layer in range(config.num_layers)), nn.LayerNorm(D, eps=config.norm_eps)
+        )
 
     def forward(
         self,
@@ -163,13 +174,16 @@ class GPT2Model(GPT2Pretrained):
             position_ids: of the new tokens; counted along the attention mask by default.
             past_key_values: a cache to read and extend; the caller makes it with ``DecoderCache()``.
         """
-        T, offset = input_ids.shape[1], 0 if past_key_values is None else past_key_values.length
         if position_ids is None:
-            position_ids = token_positions(T, attention_mask, offset=offset, device=input_ids.device)
-        mask = combine(causal_mask(T, offset + T, input_ids.device), padding_mask(attention_mask))
+            position_ids = self.positions(input_ids, attention_mask, past_key_values)
         x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, D)
-        x = self.decoder(x, mask=mask, cache=past_key_values)
+        x = self.decoder(x, View(attention_mask, causal=True, cache=past_key_values))
         return BaseOutput(last_hidden_state=x, past_key_values=past_key_values)
+
+    def positions(self, ids: Ids, attention_mask: Ids | None = None, cache: DecoderCache | None = None) -> Ids:
+        """Where tokens stand that follow those in the cache: counted along the attention mask."""
+        offset = 0 if cache is None else cache.length
+        return token_positions(ids.shape[1], attention_mask, offset=offset, device=ids.device)
 
 
 class GPT2LMHeadModel(heads.CausalLM, GPT2Pretrained):
@@ -180,7 +194,7 @@ class GPT2LMHeadModel(heads.CausalLM, GPT2Pretrained):
         self.backbone = GPT2Model(config)
         self.head = Logits(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
-            self.head.weight = self.backbone.embeddings.word.weight
+            self.head.output.weight = self.backbone.embeddings.word.weight
 
 
 class GPT2ForSequenceClassification(heads.LastTokenClassification, GPT2Pretrained):

@@ -27,8 +27,11 @@ def resize(model: Any, config: ModelConfig, *, mean: bool) -> None:
             they are drawn as in a new model. A new word's bias is the mean of the old ones, too, or zero.
 
     Raises:
-        ConfigError: the model was changed after it was built, so that it is not what its config says.
+        ConfigError: the model was changed after it was built, so that it is not what its config says; or its weights
+            are in a form of ``optimize``.
     """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ConfigError("this model's weights are in another form (see optimize): resize it before")
     kind = type(model)
     with without_memory():
         before, after = kind(model.config), kind(config)

@@ -20,12 +20,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
 from minitransformer.errors import PipelineError
+from minitransformer.files import together
 from minitransformer.layers import fast_linear
+from minitransformer.options import read_value
 from minitransformer.pipelines.batching import (
     ACCELERATED,
     AUTO_PADDING,
@@ -42,7 +44,7 @@ from minitransformer.pipelines.batching import (
 )
 from minitransformer.pipelines.loading import find_device
 from minitransformer.pipelines.options import Options, Steps
-from minitransformer.pipelines.streaming import is_stream, naming_input, read_stream, stream
+from minitransformer.pipelines.streaming import is_stream, listed, naming_input, read_stream, stream
 
 if TYPE_CHECKING:
     from minitransformer.models.base import PretrainedModel
@@ -75,7 +77,9 @@ class Pipeline(Options):
     auto_class: ClassVar[str]
     """Name of the class in ``minitransformer`` that loads a model with the right head."""
     default_model: ClassVar[str]
-    """The checkpoint of this task when none is named."""
+    """The checkpoint of this task when none is named: that of transformers 4.57."""
+    default_revision: ClassVar[str | None] = None
+    """Its commit, also that of 4.57, so that answers stay the same, and one cache serves both."""
     too_long_remedy: ClassVar[str] = "truncation=True"
     """What to pass when a text has more tokens than the model has positions."""
     token_outputs: ClassVar[tuple[str, ...]] = ()
@@ -93,8 +97,7 @@ class Pipeline(Options):
         compat: str | None = None,
         **options: Any,
     ) -> None:
-        if compat not in (None, "transformers"):
-            raise PipelineError(f"compat must be None or 'transformers', not {compat!r}")
+        read_value("compat", compat, Literal["transformers"] | None, PipelineError)
         self.task = task or self.default_task
         self.tokenizer = tokenizer
         self.compat = compat
@@ -138,8 +141,8 @@ class Pipeline(Options):
         """Answer one input, a list of them, or a generator of them.
 
         Args:
-            inputs: what the task takes, a list of it (gives a list), or a generator or dataset (gives a
-                generator).
+            inputs: what the task takes, a list of it or anything else with a length (gives a list), or a generator
+                or dataset (gives a generator).
             batch_size: instead of the pipeline's own.
             options: options of the task, for this call.
 
@@ -147,6 +150,7 @@ class Pipeline(Options):
             PipelineError: input that cannot be answered; the message says which one and what to do.
             TypeError: an option that the task does not have.
         """
+        inputs = listed(inputs)
         steps = self.steps(options)
         size = self.batch_size if batch_size is None else check_batch_size(batch_size)
         if is_stream(inputs):
@@ -165,26 +169,37 @@ class Pipeline(Options):
     ) -> Iterator[Any]:
         def prepare(item: Any, number: int) -> list[Chunk]:
             with naming_input(None if one else number):
-                return self._checked(self._chunks(item, steps.preprocess))
+                return self.prepare(item, steps.preprocess)
 
         sharing = self.sharing(steps)
         return stream(
             inputs,
             1 if size == "auto" and sharing.in_order else size,
             prepare=prepare,
-            run=lambda chunks: self._run(chunks, steps.forward),
-            finish=lambda outputs: self._finish(outputs, steps.postprocess),
+            run=lambda chunks: self.run(chunks, steps.forward),
+            finish=lambda outputs: self.finish(outputs, steps.postprocess),
             sharing=sharing,
             lazy=lazy,
         )
 
+    # The same steps for who schedules the work: one input -> chunks -> outputs, in any company -> answer
+
+    def prepare(self, item: Any, options: dict[str, Any]) -> list[Chunk]:
+        """`preprocess`: the chunks of one input, if the model can read them.
+
+        Raises:
+            PipelineError: it cannot: there are no tokens, or too many.
+        """
+        return self._checked(self._chunks(item, options))
+
+    def finish(self, outputs: list[Chunk], options: dict[str, Any]) -> Any:
+        """`postprocess`, of the outputs for all chunks of one input."""
+        return self.postprocess(outputs[0], **options)
+
     def _chunks(self, item: Any, options: dict[str, Any]) -> list[Chunk]:
         return [self.preprocess(item, **options)]
 
-    def _finish(self, outputs: list[Chunk], options: dict[str, Any]) -> Any:
-        return self.postprocess(outputs[0], **options)
-
-    def _run(self, chunks: list[Chunk], options: dict[str, Any]) -> list[Chunk]:
+    def run(self, chunks: list[Chunk], options: dict[str, Any]) -> list[Chunk]:
         """`forward` for a batch of chunks, and its outputs taken apart again."""
         if len(chunks) == 1:
             return [{**chunks[0], **self.forward(chunks[0], **options)}]
@@ -259,8 +274,8 @@ class Pipeline(Options):
         return {name: inputs[name].to(self.device) for name in wanted if name in inputs}
 
     def call_model(self, inputs: Chunk, **extra: Any) -> Any:
-        """Run the model on inputs, without gradients."""
-        with torch.inference_mode(), fast_linear():
+        """Run the model on inputs, without gradients; its outputs may go into computations that have some."""
+        with torch.no_grad(), fast_linear():
             return self.model(**self.model_inputs(inputs), **extra)
 
     def warn_once(self, message: str) -> None:
@@ -271,8 +286,9 @@ class Pipeline(Options):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer into a folder, from which `pipeline` and transformers can load them."""
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with together(folder):
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
     def _checked(self, chunks: list[Chunk]) -> list[Chunk]:
         """The chunks, if they have tokens, and the model positions for all of them."""
@@ -305,5 +321,6 @@ class ChunkPipeline(Pipeline):
     def _chunks(self, item: Any, options: dict[str, Any]) -> list[Chunk]:
         return list(self.preprocess(item, **options))
 
-    def _finish(self, outputs: list[Chunk], options: dict[str, Any]) -> Any:
+    def finish(self, outputs: list[Chunk], options: dict[str, Any]) -> Any:
+        """`postprocess`, of the outputs for all chunks of one input."""
         return self.postprocess(outputs, **options)

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import torch
 
 from minitransformer.errors import PipelineError
+from minitransformer.options import Count, read_value
 
 Chunk = dict[str, Any]
 BatchSize = int | Literal["auto"]
@@ -38,9 +39,8 @@ ALONE: Final = object()
 
 def check_batch_size(batch_size: Any) -> BatchSize:
     """``batch_size`` itself, if it is a positive integer or ``"auto"``."""
-    if batch_size == "auto" or (isinstance(batch_size, int) and not isinstance(batch_size, bool) and batch_size > 0):
-        return batch_size
-    raise PipelineError(f"batch_size must be a positive integer or 'auto', not {batch_size!r}")
+    read: BatchSize = read_value("batch_size", batch_size, Count | Literal["auto"], PipelineError)
+    return read
 
 
 def chunk_length(chunk: Chunk) -> int:

@@ -11,6 +11,7 @@ from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.batching import Chunk
 from minitransformer.pipelines.options import check_tokenizer_options
 from minitransformer.pipelines.scores import to_numpy
+from minitransformer.tokenization.strategies import TruncationOption
 
 
 class FeatureExtractionPipeline(Pipeline):
@@ -26,13 +27,14 @@ class FeatureExtractionPipeline(Pipeline):
 
     default_task = "feature-extraction"
     auto_class = "AutoModel"
-    default_model = "distilbert-base-cased"
+    default_model = "distilbert/distilbert-base-cased"
+    default_revision = "6ea8117"
 
     def preprocess(  # type: ignore[override]
         self,
         text: str,
         *,
-        truncation: bool | str | None = None,
+        truncation: TruncationOption = None,
         tokenize_kwargs: dict[str, Any] | None = None,
     ) -> Chunk:
         """Tokenize."""

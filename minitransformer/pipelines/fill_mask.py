@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,14 +12,17 @@ from torch import Tensor
 from minitransformer.errors import PipelineError
 from minitransformer.layers import fast_linear
 from minitransformer.models.heads import MaskedLM
+from minitransformer.options import INTERNAL, Count, Rows
 from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.batching import ALONE, AUTO_TOKENS, Chunk, Sharing, chunk_length
 from minitransformer.pipelines.filling import Fillings, LogProbs, fill_jointly, score_fillings
-from minitransformer.pipelines.options import Steps, check_positive, check_tokenizer_options
+from minitransformer.pipelines.options import Steps, check_tokenizer_options
+from minitransformer.pipelines.streaming import listed
 from minitransformer.pipelines.targets import check_words, pieces_in_text, rescale, widen
 
 Answer = dict[str, Any]
-NORMALIZE = ("targets", "pieces")
+MOST_BEAMS = 5_000
+"""Of which ``top_k`` may make the search follow twice as many."""
 ROWS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -46,26 +49,24 @@ class FillMaskPipeline(Pipeline):
 
     default_task = "fill-mask"
     auto_class = "AutoModelForMaskedLM"
-    default_model = "distilroberta-base"
+    default_model = "distilbert/distilroberta-base"
+    default_revision = "fb53ab8"
     too_long_remedy = 'tokenizer_kwargs={"truncation": True}'
-    old_names = frozenset({"targets", "whole_targets"})
+    old_names = {"targets": str | list[str], "whole_targets": bool}
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """As in every pipeline; but a list of one text has its answer not in a list (as in transformers)."""
+        inputs = listed(inputs)
         results = super().__call__(inputs, **options)
         return results[0] if isinstance(inputs, (list, tuple)) and len(inputs) == 1 else results
 
     def translate(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Check values; look up the ids of ``targets``."""
+        """Read the options; those of the tokenizer, too."""
         known = super().translate(options)
         if self.tokenizer.mask_token_id is None:
             raise PipelineError("the tokenizer has no mask token: fill-mask needs a masked language model's tokenizer")
-        for name in ("top_k", "num_beams"):
-            if name in known:
-                check_positive(name, known[name])
-        check_tokenizer_options("tokenizer_kwargs", known.get("tokenizer_kwargs"))
-        if known.get("normalize", "targets") not in NORMALIZE:
-            raise PipelineError(f"normalize must be {' or '.join(map(repr, NORMALIZE))}, not {known['normalize']!r}")
+        if "tokenizer_kwargs" in known:
+            known["tokenizer_kwargs"] = check_tokenizer_options("tokenizer_kwargs", known["tokenizer_kwargs"])
         return known
 
     def merge(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +112,11 @@ class FillMaskPipeline(Pipeline):
     # The three steps --------------------------------------------------------------------------------------
 
     def preprocess(  # type: ignore[override]
-        self, text: str, *, tokenizer_kwargs: dict[str, Any] | None = None, target_words: list[str] | None = None
+        self,
+        text: str,
+        *,
+        tokenizer_kwargs: dict[str, Any] | None = None,
+        target_words: Annotated[list[str] | None, INTERNAL] = None,
     ) -> Chunk:
         """Tokenize, and see to it that there is a mask."""
         options = tokenizer_kwargs or {}
@@ -140,9 +145,9 @@ class FillMaskPipeline(Pipeline):
         inputs: Chunk,
         *,
         joint: bool = False,
-        num_beams: int | None = None,
-        top_k: int = 5,
-        target_ids: list[int] | None = None,
+        num_beams: Rows | None = None,
+        top_k: Count = 5,
+        target_ids: Annotated[list[int] | None, INTERNAL] = None,
     ) -> Chunk:
         """Scores of all words at the masks: "logits", for each text (masks, vocabulary).
 
@@ -153,7 +158,7 @@ class FillMaskPipeline(Pipeline):
         rows, places = inputs["input_ids"].eq(self.mask_token_id).nonzero(as_tuple=True)
         if joint:
             allowed = None if target_ids is None else torch.tensor(target_ids)
-            beams = num_beams or max(10, 2 * top_k)
+            beams = num_beams or max(10, 2 * min(top_k, MOST_BEAMS))
             found = fill_jointly(inputs["input_ids"][0], places, self.runner(inputs), beams, allowed)
             return {**inputs, "fillings": [[found]]}
         logits = self.score_places(inputs, rows, places)  # (masks of all texts, V)
@@ -163,10 +168,10 @@ class FillMaskPipeline(Pipeline):
         self,
         outputs: Chunk,
         *,
-        top_k: int = 5,
-        target_ids: list[int] | None = None,
+        top_k: Count = 5,
+        target_ids: Annotated[list[int] | None, INTERNAL] = None,
         joint: bool = False,
-        normalize: str | None = None,
+        normalize: Literal["targets", "pieces"] | None = None,
         return_token_scores: bool = False,
     ) -> list[Answer] | list[list[Answer]]:
         """The likeliest words for each mask, each with its text filled in."""
@@ -240,7 +245,7 @@ class FillMaskPipeline(Pipeline):
     def score_places(self, inputs: Chunk, rows: Tensor, places: Tensor) -> Tensor:
         """The scores of all words at some places: (places, vocabulary)."""
         at = rows.to(self.device), places.to(self.device)
-        with torch.inference_mode(), fast_linear():
+        with torch.no_grad(), fast_linear():
             named: dict[str, Any] = self.model_inputs(inputs)
             if isinstance(self.model, MaskedLM) and type(self.model).forward is MaskedLM.forward:
                 hidden = self.model.backbone(**named).last_hidden_state  # (B, T, D)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -70,7 +70,7 @@ class GeneratingPipeline(Pipeline):
     task_defaults: ClassVar[Mapping[str, Any]]
     open_options = {"forward": GENERATE_OPTIONS}
     none_counts = GENERATE_OPTIONS
-    old_names = frozenset({"stop_sequence", "return_text", "return_type"})
+    old_names = {"stop_sequence": str, "return_text": bool, "return_type": Literal[0, 1, 2]}
     first_stop_only: ClassVar[bool] = False
     """Whether of a ``stop_sequence`` 4.57 heeds the first token only, or ends at any of them."""
 
@@ -170,15 +170,11 @@ class GeneratingPipeline(Pipeline):
         "token_scores" gets a list for each of these sequences if they are asked for, "output" what else
         ``return_dict_in_generate`` gives.
         """
-        extra = {name: value for name, value in options.items() if name in ARGUMENTS}
-        if config.max_new_tokens is None and "max_length" in config.said:
-            extra["max_length"] = config.max_length  # said by somebody: also 20 counts the prompt
-        if config.stop_strings:
-            extra.setdefault("tokenizer", self.tokenizer)
+        extra = self.arguments(options, config)
         asked = config.return_dict_in_generate
         if return_token_scores:
             config.return_dict_in_generate = config.output_scores = True
-        with torch.inference_mode():
+        with torch.no_grad():
             output = self.model.generate(
                 inputs["input_ids"].to(self.device),
                 attention_mask=inputs["attention_mask"].to(self.device),
@@ -198,6 +194,15 @@ class GeneratingPipeline(Pipeline):
         if asked:
             results["output"] = [output]
         return results
+
+    def arguments(self, options: Mapping[str, Any], config: GenerationConfig) -> dict[str, Any]:
+        """What ``generate`` gets beside its settings."""
+        extra = {name: value for name, value in options.items() if name in ARGUMENTS}
+        if config.max_new_tokens is None and "max_length" in config.said:
+            extra["max_length"] = config.max_length  # said by somebody: also 20 counts the prompt
+        if config.stop_strings:
+            extra.setdefault("tokenizer", self.tokenizer)
+        return extra
 
     def add_asked(self, records: list[dict[str, Any]], outputs: Chunk) -> list[dict[str, Any]]:
         """The results of one input, with the scores and other outputs that were asked for."""

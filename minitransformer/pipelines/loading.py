@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minitransformer.errors import PipelineError, warn_caller
+from minitransformer.options import plain, shown
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +73,7 @@ def as_torch_dtype(dtype: torch.dtype | str | None, model: PretrainedModel) -> t
     """The type to convert a loaded model to; None for none."""
     if dtype is None:
         return None
-    from minitransformer.models.base import as_dtype
+    from minitransformer.models.loading import as_dtype
 
     return as_dtype(dtype, model.config)
 
@@ -86,6 +87,9 @@ def find_device(device: int | str | torch.device) -> torch.device:
     import torch
 
     try:
+        device = plain(device)
+        if isinstance(device, bool):
+            raise TypeError("it is neither a number nor a name")
         if isinstance(device, int):
             accelerator = torch.accelerator.current_accelerator(check_available=True)
             if device >= 0 and accelerator is None:
@@ -93,7 +97,10 @@ def find_device(device: int | str | torch.device) -> torch.device:
             found = torch.device("cpu") if device < 0 or accelerator is None else torch.device(accelerator.type, device)
         else:
             found = torch.device(device)
+        if found.type == "meta":
+            raise RuntimeError("tensors there have no values")
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise PipelineError(f"device={device!r} cannot be used here: {error}. Pass device='cpu'") from error
+    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise PipelineError(f"device={shown(device)} cannot be used here: {why}. Pass device='cpu'") from error
     return found

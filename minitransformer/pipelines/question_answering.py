@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from minitransformer.errors import PipelineError
+from minitransformer.options import Count, Natural
 from minitransformer.pipelines.base import ChunkPipeline
 from minitransformer.pipelines.batching import Chunk
-from minitransformer.pipelines.options import check_positive
 from minitransformer.pipelines.scores import to_numpy
 from minitransformer.pipelines.spans import best_spans, find_characters, masked_softmax
-from minitransformer.pipelines.streaming import is_stream
+from minitransformer.pipelines.streaming import is_stream, listed
+from minitransformer.tokenization.strategies import PaddingOption as Padding
 
 Answer = dict[str, Any]
 DEFAULT_LENGTH, DEFAULT_STRIDE = 384, 128
@@ -44,10 +45,11 @@ class QuestionAnsweringPipeline(ChunkPipeline):
 
     default_task = "question-answering"
     auto_class = "AutoModelForQuestionAnswering"
-    default_model = "distilbert-base-cased-distilled-squad"
+    default_model = "distilbert/distilbert-base-cased-distilled-squad"
+    default_revision = "564e9b5"
     too_long_remedy = "a smaller max_seq_len"
     token_outputs = ("start", "end")
-    old_names = frozenset({"topk"})
+    old_names = {"topk": Count}
 
     def __call__(self, *inputs: Any, question: Any = None, context: Any = None, **options: Any) -> Any:
         """Answer one question, or several; a list of one gives one answer."""
@@ -57,23 +59,20 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         )
 
     def translate(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn ``topk`` into ``top_k``; check numbers."""
+        """Turn ``topk`` into ``top_k``."""
         known = super().translate(options)
         if "topk" in known:
             known.setdefault("top_k", known.pop("topk"))
-        for name in ("top_k", "max_answer_len", "max_seq_len"):
-            if name in known:
-                check_positive(name, known[name])
         return known
 
     def preprocess(  # type: ignore[override]
         self,
         inputs: Mapping[str, str],
         *,
-        max_seq_len: int | None = None,
-        doc_stride: int | None = None,
-        max_question_len: int | None = None,
-        padding: bool | str | None = None,
+        max_seq_len: Count | None = None,
+        doc_stride: Natural | None = None,
+        max_question_len: Count | None = None,
+        padding: Padding | None = None,
     ) -> Iterator[Chunk]:
         """Yield the question with each stretch of the context."""
         question, context = self.check_example(inputs)
@@ -128,7 +127,7 @@ class QuestionAnsweringPipeline(ChunkPipeline):
             )
         if doc_stride is None:
             return min(DEFAULT_STRIDE, max_seq_len // 2, room - 1)
-        if not isinstance(doc_stride, int) or not 0 <= doc_stride < room:
+        if not 0 <= doc_stride < room:
             raise PipelineError(
                 f"doc_stride must be 0 to {room - 1}, as the question leaves room for {room}, not {doc_stride!r}"
             )
@@ -157,8 +156,8 @@ class QuestionAnsweringPipeline(ChunkPipeline):
         self,
         outputs: Sequence[Chunk],
         *,
-        top_k: int = 1,
-        max_answer_len: int = 15,
+        top_k: Count = 1,
+        max_answer_len: Count = 15,
         handle_impossible_answer: bool = False,
         align_to_words: bool = True,
         return_token_scores: bool = False,
@@ -216,6 +215,7 @@ def collect_examples(inputs: tuple[Any, ...], question: Any, context: Any, optio
     if len(inputs) == 2 and all(isinstance(text, str) for text in inputs):
         return [{"question": inputs[0], "context": inputs[1]}]
     given = inputs[0] if len(inputs) == 1 else list(inputs) or options.pop("data", None) or options.pop("X", None)
+    given, question, context = listed(given), listed(question), listed(context)
     if given is not None:
         return given if is_stream(given) else list(given) if isinstance(given, (list, tuple)) else [given]
     if question is None or context is None:

@@ -115,11 +115,30 @@ def naming_input(number: int | None) -> Iterator[None]:
         raise type(error)(f"input {number}: {error}") from error
 
 
-def is_stream(inputs: Any) -> bool:
-    """Whether inputs are to be read one by one: generators, other iterators, and datasets.
+def listed(inputs: Any) -> Any:
+    """Inputs of which there are several, and of known number, as a list: an array, a column of a table, a set ...
 
-    A dataset is whatever can be iterated, or has a length and an index, and is no list, tuple, dictionary or string.
+    Everything else is as it was: one input, a list, and what is read as a stream (a generator, a dataset).
+
+    Raises:
+        PipelineError: a table.
     """
+    if isinstance(inputs, (str, bytes, Mapping, list, tuple)) or is_dataset(inputs):
+        return inputs
+    if hasattr(inputs, "iloc") and hasattr(inputs, "columns"):
+        raise PipelineError("the input is a table: pass one of its columns, such as table['text']")
+    if hasattr(inputs, "tolist"):  # an array, of which one without axes is one input
+        return inputs.tolist()
+    return list(read_stream(inputs)) if hasattr(inputs, "__len__") and is_stream(inputs) else inputs
+
+
+def is_dataset(inputs: Any) -> bool:
+    """Whether inputs are a dataset of PyTorch or of the package datasets, which may be too large for a list."""
+    return any(kind.__name__ in ("Dataset", "IterableDataset") for kind in type(inputs).__mro__)
+
+
+def is_stream(inputs: Any) -> bool:
+    """Whether inputs are to be read one by one: what can be iterated, or has a length and an index."""
     if isinstance(inputs, (str, bytes, Mapping, list, tuple)):
         return False
     return isinstance(inputs, Iterable) or (hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"))

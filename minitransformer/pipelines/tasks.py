@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal
 
-from minitransformer.errors import PipelineError, did_you_mean
+from minitransformer.errors import PipelineError, did_you_mean, warn_caller
 from minitransformer.hub import Repository
+from minitransformer.options import Option, plain, read_value, shown
 from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_vocabularies, load_model
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ TASK_OF_HEAD = {  # how the name of a checkpoint's architecture ends -> what it 
     "ForConditionalGeneration": "text2text-generation",
     "ForCausalLM": "text-generation",
     "LMHeadModel": "text-generation",
+    "MTModel": "translation",
     "Model": "feature-extraction",
 }
 
@@ -74,7 +76,7 @@ def pipeline(
     batch_size: BatchSize | None = None,
     revision: str | None = None,
     token: str | None = None,
-    compat: str | None = None,
+    compat: Literal["transformers"] | None = None,
     pipeline_class: type[Pipeline] | None = None,
     **options: Any,
 ) -> Pipeline:
@@ -109,18 +111,24 @@ def pipeline(
     dtype = options.pop("torch_dtype", dtype)
     for name, value in ONLY_VALUE.items():
         given = options.pop(name, None)
-        if given is not None and given != value:
-            raise PipelineError(f"{name}={given!r} is not offered here: leave it out")
+        if given is not None and not (type(given) is type(value) and given == value):
+            raise PipelineError(f"{name}={shown(given)} is not offered here: leave it out")
+    for name, text in {"revision": revision, "token": token}.items():
+        read_value(name, text, str | None, PipelineError)
+    read_value("compat", compat, Literal["transformers"] | None, PipelineError)
+    check_loadable("model", model)
+    check_loadable("tokenizer", tokenizer)
     if task is None:
         task = guess_task(Repository(model, revision, token) if isinstance(model, (str, Path)) else model)
     task_class = pipeline_class or find_class(task)
     task_class.check_option_names(options)  # before anything is loaded
+    tokenizer_revision = revision
     if model is None:
-        model = default_model(task, task_class)
+        model, revision = default_model(task, task_class, revision)
     if tokenizer is None:
         if not isinstance(model, (str, Path)):
             raise PipelineError("a loaded model does not say which tokenizer belongs to it: pass tokenizer=...")
-        tokenizer = model
+        tokenizer, tokenizer_revision = model, revision
     if isinstance(model, (str, Path)):
         loaded = load_model(Repository(model, revision, token), task_class, device, dtype, compat)
     else:
@@ -128,7 +136,7 @@ def pipeline(
     if isinstance(tokenizer, (str, Path)):
         from minitransformer.tokenization import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(Repository(tokenizer, revision, token))
+        tokenizer = AutoTokenizer.from_pretrained(Repository(tokenizer, tokenizer_revision, token), compat=compat)
     pipe = task_class(
         loaded,
         tokenizer,
@@ -143,24 +151,60 @@ def pipeline(
     return pipe
 
 
+def check_loadable(name: str, given: Any) -> None:
+    """Raise a PipelineError unless a model or tokenizer is a folder, an id, or an object that was loaded."""
+    needed = {"model": ("config", "eval", "to"), "tokenizer": ("encode", "decode")}[name]
+    if isinstance(given, (str, Path, NoneType)):
+        if given is not None and not str(given).strip():
+            raise PipelineError(f"{name} is empty: pass a folder, the id of a model, or leave it out")
+    elif isinstance(given, type) or not callable(given) or not all(hasattr(given, each) for each in needed):
+        raise PipelineError(f"{name} must be a folder, the id of a model, or a loaded {name}, not {shown(given)}")
+
+
 def find_class(task: str) -> type[Pipeline]:
     """The class of a task's pipeline.
 
     Raises:
         PipelineError: there is no such task; the message has the nearest name and all others.
     """
-    name = ALIASES.get(task, task) if isinstance(task, str) else task
-    if isinstance(name, str) and name.startswith("translation_"):
+    name = plain(read_value("task", task, str, PipelineError))
+    name = ALIASES.get(name, name)
+    if name.startswith("translation_"):
         if languages(name) is None:
             raise PipelineError(f"task {task!r} must have the form translation_XX_to_YY, such as translation_en_to_fr")
         name = "translation"
     if name not in TASKS:
         known = [*TASKS, *ALIASES, "translation_XX_to_YY"]
-        hint = did_you_mean(task, known) if isinstance(task, str) else ""
-        raise PipelineError(f"unknown task {task!r}.{hint} Known: {', '.join(sorted(known))}")
+        raise PipelineError(f"unknown task {shown(task)}.{did_you_mean(task, known)} Known: {', '.join(sorted(known))}")
     module, class_name = TASKS[name]
     found: type[Pipeline] = getattr(import_module(f"minitransformer.pipelines.{module}"), class_name)
     return found
+
+
+def pipeline_options(task: str) -> dict[str, Option]:
+    """The options of a task, by name: the table that documentation, servers and tests are made from.
+
+    ::
+
+        option = pipeline_options("fill-mask")["top_k"]
+        option.default, option.doc, option.schema()   # 5, "how many fillings to give (5).", {"type": "integer", ...}
+        option.read(0, PipelineError)                 # PipelineError: top_k must be an integer of at least 1, not 0
+
+    Left out are options that only other options are turned into, and those of ``generate`` that are refused or have no
+    effect. ``schema()`` is None for what JSON has no form for: functions, tensors, objects.
+
+    Args:
+        task: its name, as for `pipeline`.
+
+    Raises:
+        PipelineError: there is no such task.
+    """
+    from minitransformer.generation.config import NOT_OFFERED, OPTIONS, WITHOUT_EFFECT, WITHOUT_SAMPLING
+
+    table = find_class(task).declared_options()
+    without = {*NOT_OFFERED, *WITHOUT_EFFECT}
+    public = {name: table[name] for name in sorted(table) if not table[name].internal and name not in without}
+    return {name: OPTIONS[name] if WITHOUT_SAMPLING.get(name) is option else option for name, option in public.items()}
 
 
 def languages(task: str) -> tuple[str, str] | None:
@@ -173,7 +217,7 @@ def guess_task(model: Any) -> str:
     """What a model is for, by the name of its class, or of the architecture in its config.json."""
     if model is None:
         raise PipelineError("pass a task, a model, or both")
-    if isinstance(model, Repository):
+    if isinstance(model, (str, Path, Repository)):
         from minitransformer.models.auto import AutoConfig
 
         names = AutoConfig.from_pretrained(model).architectures
@@ -188,18 +232,21 @@ def guess_task(model: Any) -> str:
     )
 
 
-def default_model(task: str, task_class: type[Pipeline]) -> str:
-    """The model of a task when none is named."""
+def default_model(task: str, task_class: type[Pipeline], revision: str | None) -> tuple[str, str | None]:
+    """The model of a task when none is named, and its revision unless another one is."""
     pair = languages(task)
     if pair is not None and pair not in T5_PAIRS:
         known = ", ".join(f"translation_{a}_to_{b}" for a, b in T5_PAIRS)
         raise PipelineError(f"there is no default model for {task}: pass model=... (defaults exist for {known})")
+    revision = task_class.default_revision if revision is None else revision
     logger.warning(
-        "no model was named, so %s uses %s; name one (model=...) to be independent of this default",
+        "no model was named, so %s uses %s at revision %s; name both (model=..., revision=...) to be independent of "
+        "this default",
         task,
         task_class.default_model,
+        revision,
     )
-    return task_class.default_model
+    return task_class.default_model, revision
 
 
 def name_with_languages(task: str, model: PretrainedModel) -> str:
@@ -207,9 +254,8 @@ def name_with_languages(task: str, model: PretrainedModel) -> str:
     if task == "translation":
         for name in model.config.task_specific_params or {}:
             if name.startswith("translation_"):
-                warnings.warn(
+                warn_caller(
                     f"the task 'translation' names no languages; taking {name!r} from the model's config",
-                    stacklevel=3,
                 )
                 return name
     return ALIASES.get(task, task)

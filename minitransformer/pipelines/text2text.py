@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 import torch
 
 from minitransformer.errors import PipelineError
+from minitransformer.generation.config import GenerationConfig
 from minitransformer.pipelines.batching import Chunk
 from minitransformer.pipelines.generated import without_padding
 from minitransformer.pipelines.generating import GeneratingPipeline, choose_one
+from minitransformer.pipelines.streaming import listed
 from minitransformer.pipelines.tasks import languages
-from minitransformer.tokenization.mbart import MBartTokenizer
+from minitransformer.tokenization.strategies import TruncationOption
 
 
 class Text2TextGenerationPipeline(GeneratingPipeline):
@@ -33,13 +35,15 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
 
     default_task = "text2text-generation"
     auto_class = "AutoModelForSeq2SeqLM"
-    default_model = "t5-base"
+    default_model = "google-t5/t5-base"
+    default_revision = "a9723ea"
     task_defaults = {"max_new_tokens": 256, "num_beams": 4}
     first_stop_only = True
     result_name: ClassVar[str] = "generated"
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """As in every pipeline; for a list of texts with one answer each, the answers themselves."""
+        inputs = listed(inputs)
         results = super().__call__(inputs, **options)
         if isinstance(inputs, (list, tuple)) and all(len(answers) == 1 for answers in results):
             return [answers[0] for answers in results]
@@ -51,11 +55,10 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
         known.pop("return_text", None)
         if "return_type" in known:  # transformers' enumeration: 0 tensors, 1 text
             choose_one(known, "return_type", "return_tensors")
-            known["return_tensors"] = getattr(known["return_type"], "value", known["return_type"]) == 0
-            del known["return_type"]
+            known["return_tensors"] = known.pop("return_type") == 0
         return known
 
-    def preprocess(self, text: str, *, truncation: bool | str | None = None) -> Chunk:  # type: ignore[override]
+    def preprocess(self, text: str, *, truncation: TruncationOption = None) -> Chunk:  # type: ignore[override]
         """Tokenize the text, with the model's prefix before it."""
         text = self.prefix + self.check_text(text)
         inputs = dict(self.encode(text, return_tensors="pt", truncation=truncation or False))
@@ -65,12 +68,27 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
     def forward(self, inputs: Chunk, *, return_token_scores: bool = False, **options: Any) -> Chunk:
         """Generate; "sequences" gets, for each text, a tensor (returned sequences, tokens)."""
         config = self.settings(options)
+        self.compare_lengths(inputs["input_ids"].shape[1], config)
         config.max_new_tokens = self.budget(config, prompt=1)
         results = self.run_generate(inputs, options, config, return_token_scores)
         if len(results["sequences"]) > 1:
             eos = config.eos_token_id
             results["sequences"] = [without_padding(rows, left=0, prompt=1, eos=eos) for rows in results["sequences"]]
         return {**inputs, **results}
+
+    def compare_lengths(self, source: int, config: GenerationConfig) -> None:
+        """Warn where the longest text that may come fits a text of so many tokens badly, if somebody has said it.
+
+        (4.57 compares ``max_length``, be it its default, also where ``max_new_tokens`` counts.)
+        """
+        if config.max_length is None or (self.compat is None and config.max_new_tokens is not None):
+            return
+        if (hint := self.length_hint(source, config.max_length)) is not None:
+            self.warn_once(hint)
+
+    def length_hint(self, source: int, longest: int) -> str | None:
+        """What to say of a text of ``source`` tokens and at most ``longest`` to come, where they do not fit."""
+        return None
 
     def postprocess(  # type: ignore[override]
         self, outputs: Chunk, *, return_tensors: bool = False, clean_up_tokenization_spaces: bool = False
@@ -93,7 +111,17 @@ class SummarizationPipeline(Text2TextGenerationPipeline):
 
     default_task = "summarization"
     default_model = "sshleifer/distilbart-cnn-12-6"
+    default_revision = "a4f8f3e"
     result_name = "summary"
+
+    def length_hint(self, source: int, longest: int) -> str | None:
+        """A summary is meant to be shorter than the text."""
+        if source >= longest:
+            return None
+        return (
+            f"max_length is {longest}, and the text has only {source} tokens: a summary that is to be shorter needs a "
+            f"smaller one, such as max_length={source // 2}"
+        )
 
 
 class TranslationPipeline(Text2TextGenerationPipeline):
@@ -107,8 +135,18 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     """
 
     default_task = "translation"
-    default_model = "t5-base"
+    default_model = "google-t5/t5-base"
+    default_revision = "a9723ea"
     result_name = "translation"
+
+    def length_hint(self, source: int, longest: int) -> str | None:
+        """A translation is about as long as the text."""
+        if source <= 0.9 * longest:
+            return None
+        return (
+            f"max_length is {longest}, and the text has {source} tokens: its translation may be cut off; pass a "
+            "greater one, such as max_length=400"
+        )
 
     def merge(self, options: dict[str, Any]) -> dict[str, Any]:
         """The options of a call; where none of them is a language, those that the task names.
@@ -118,7 +156,7 @@ class TranslationPipeline(Text2TextGenerationPipeline):
             TokenizerError: it does not know the one that it is told.
         """
         merged = super().merge(options)
-        if not isinstance(self.tokenizer, MBartTokenizer):
+        if not self.tokenizer.languages:
             return merged  # a model for one pair of languages does not look at them
         if "src_lang" not in merged and "tgt_lang" not in merged and (pair := languages(self.task)):
             merged["src_lang"], merged["tgt_lang"] = pair
@@ -132,16 +170,16 @@ class TranslationPipeline(Text2TextGenerationPipeline):
         return merged
 
     def preprocess(  # type: ignore[override]
-        self, text: str, *, truncation: bool | str | None = None, src_lang: str | None = None
+        self, text: str, *, truncation: TruncationOption = None, src_lang: str | None = None
     ) -> Chunk:
         """Tokenize the text, as one of the source language."""
-        if src_lang is None or not isinstance(self.tokenizer, MBartTokenizer):
+        if src_lang is None or not self.tokenizer.languages:
             return super().preprocess(text, truncation=truncation)
         with self.tokenizer.reading(src_lang):
             return super().preprocess(text, truncation=truncation)
 
     def forward(self, inputs: Chunk, *, tgt_lang: str | None = None, **options: Any) -> Chunk:
         """Generate; the first token says the target language, where there are several."""
-        if tgt_lang is not None and isinstance(self.tokenizer, MBartTokenizer):
-            options.setdefault("forced_bos_token_id", self.tokenizer.lang_code_to_id[tgt_lang])
+        if tgt_lang is not None and self.tokenizer.languages:
+            options.setdefault("forced_bos_token_id", self.tokenizer.token_to_id(tgt_lang))
         return super().forward(inputs, **options)

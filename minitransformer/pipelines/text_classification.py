@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
 
 from minitransformer.errors import PipelineError
+from minitransformer.options import ANY_CASE, INTERNAL, Count, read_value
 from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.batching import Chunk, Sharing
-from minitransformer.pipelines.options import TOKENIZER_OPTIONS, Steps, check_positive
+from minitransformer.pipelines.options import TOKENIZER_OPTIONS, Steps
 from minitransformer.pipelines.scores import sigmoid, softmax, to_numpy
+from minitransformer.pipelines.streaming import listed
 
 if TYPE_CHECKING:
     from minitransformer.config import ModelConfig
-
-FUNCTIONS = ("default", "softmax", "sigmoid", "none")
 
 
 class TextClassificationPipeline(Pipeline):
@@ -37,27 +37,25 @@ class TextClassificationPipeline(Pipeline):
 
     default_task = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
-    default_model = "distilbert-base-uncased-finetuned-sst-2-english"
+    default_model = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
+    default_revision = "714eb0f"
     open_options = {"preprocess": TOKENIZER_OPTIONS}
-    old_names = frozenset({"return_all_scores"})
+    old_names = {"return_all_scores": bool}
     none_counts = frozenset({"top_k"})
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """As in every pipeline; but one text without ``top_k`` has its answer in a list (as in transformers)."""
+        inputs = listed(inputs)
         result = super().__call__(inputs, **options)
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 
     def translate(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Check values; turn ``return_all_scores`` into ``top_k``."""
+        """Turn ``return_all_scores`` into ``top_k``."""
         known = super().translate(options)
-        if known.get("top_k") is not None:
-            check_positive("top_k", known["top_k"])
-        if "function_to_apply" in known:
-            name = str(known["function_to_apply"]).lower()
-            if name not in FUNCTIONS:
-                raise PipelineError(f"function_to_apply must be one of {', '.join(FUNCTIONS)}, not {name!r}")
-            known["function_to_apply"] = name
-        old = known.pop("return_all_scores", self.model.config.extra.get("return_all_scores"))
+        old = known.pop("return_all_scores", None)
+        if old is None:
+            of_model = self.model.config.extra.get("return_all_scores")
+            old = read_value("return_all_scores in config.json", of_model, bool | None, PipelineError)
         if "top_k" in known:
             known["ranked"] = True
         elif old is not None:
@@ -92,9 +90,9 @@ class TextClassificationPipeline(Pipeline):
         self,
         outputs: Chunk,
         *,
-        top_k: int | None = 1,
-        function_to_apply: str = "default",
-        ranked: bool = False,
+        top_k: Count | None = 1,
+        function_to_apply: Annotated[Literal["default", "softmax", "sigmoid", "none"], ANY_CASE] = "default",
+        ranked: Annotated[bool, INTERNAL] = False,
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """From logits to labels with scores; ``ranked`` gives a list, the best first."""
         logits = to_numpy(outputs["logits"][0])  # (labels,)

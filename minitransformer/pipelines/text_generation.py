@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from minitransformer.errors import PipelineError
 from minitransformer.generation.config import GenerationConfig
+from minitransformer.generation.generate import TokenStream, stream
+from minitransformer.options import Count
 from minitransformer.pipelines.batching import Chunk, Side
 from minitransformer.pipelines.generated import without_padding
 from minitransformer.pipelines.generating import GeneratingPipeline, choose_one
 from minitransformer.pipelines.options import check_tokenizer_options
+from minitransformer.tokenization.strategies import PaddingOption, TruncationOption
 
 
 class TextGenerationPipeline(GeneratingPipeline):
@@ -41,25 +44,24 @@ class TextGenerationPipeline(GeneratingPipeline):
 
     default_task = "text-generation"
     auto_class = "AutoModelForCausalLM"
-    default_model = "gpt2"
+    default_model = "openai-community/gpt2"
+    default_revision = "607a30d"
     too_long_remedy = 'handle_long_generation="hole" (with max_new_tokens), or truncation=True with max_length'
     task_defaults = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
 
     def translate(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Check values, and turn the old ways to choose a result into today's."""
+        """Turn the old ways to choose a result into today's."""
         known = super().translate(options)
         choose_one(known, "return_full_text", "return_tensors", "return_text")
         known.pop("return_text", None)
         if self.compat == "transformers" and "return_tensors" in known:
             known["return_tensors"] = True  # there, also False gives token ids
         if "return_type" in known:  # transformers' enumeration: 0 tensors, 1 new text, 2 full text
-            kind = getattr(known["return_type"], "value", known.pop("return_type"))
+            kind = known.pop("return_type")
             known |= {"return_tensors": kind == 0, "return_full_text": kind == 2}
-        if known.get("handle_long_generation", "hole") != "hole":
-            raise PipelineError(
-                f"handle_long_generation must be 'hole' or None, not {known['handle_long_generation']!r}"
-            )
-        check_tokenizer_options("tokenizer_encode_kwargs", known.get("tokenizer_encode_kwargs"))
+        name = "tokenizer_encode_kwargs"
+        if name in known:
+            known[name] = check_tokenizer_options(name, known[name])
         return known
 
     @property
@@ -69,7 +71,7 @@ class TextGenerationPipeline(GeneratingPipeline):
 
     def check_input(self, item: Any) -> None:
         """A prompt may be empty."""
-        if item != "":
+        if not (isinstance(item, str) and item == ""):
             self.check_text(item, "the prompt")
 
     def preprocess(  # type: ignore[override]
@@ -77,11 +79,11 @@ class TextGenerationPipeline(GeneratingPipeline):
         prompt: str,
         *,
         prefix: str | None = None,
-        handle_long_generation: str | None = None,
-        truncation: bool | str | None = None,
-        max_length: int | None = None,
-        max_new_tokens: int | None = None,
-        padding: bool | str | None = None,
+        handle_long_generation: Literal["hole"] | None = None,
+        truncation: TruncationOption = None,
+        max_length: Count | None = None,
+        max_new_tokens: Count | None = None,
+        padding: PaddingOption | None = None,
         add_special_tokens: bool | None = None,
         tokenizer_encode_kwargs: dict[str, Any] | None = None,
     ) -> Chunk:
@@ -137,17 +139,33 @@ class TextGenerationPipeline(GeneratingPipeline):
             raise PipelineError("the prompt is empty, and the model has no bos token to start with: pass a prompt")
         return bos
 
-    def forward(self, inputs: Chunk, *, return_token_scores: bool = False, **options: Any) -> Chunk:
-        """Generate; "sequences" gets, for each prompt, a tensor (returned sequences, tokens)."""
+    def settle(self, inputs: Chunk, options: Mapping[str, Any], longest: int) -> GenerationConfig:
+        """The settings of a call, with lengths for these prompts, the longest of so many tokens."""
         config = self.settings(options)
-        lengths = inputs["attention_mask"].sum(dim=1).tolist()
         prefix = inputs["prefix_length"]
         prefix = prefix[0] if isinstance(prefix, list) else prefix  # the same for all prompts
         if prefix and config.max_new_tokens is None and config.max_length is not None:
             config.max_length += prefix
         if prefix and config.min_new_tokens is None and options.get("min_length"):
             config.min_length = options["min_length"] + prefix
-        config.max_new_tokens = self.budget(config, max(lengths))
+        config.max_new_tokens = self.budget(config, longest)
+        return config
+
+    def stream(self, inputs: Chunk, **options: Any) -> TokenStream:
+        """`forward` for the chunk of one prompt, token by token; to stop asking is to stop generating.
+
+        Raises:
+            GenerationError: as ``generate``, and with beams, whose winner is known only at the end.
+        """
+        config = self.settle(inputs, options, inputs["input_ids"].shape[1])
+        ids, mask = (inputs[name].to(self.device) for name in ("input_ids", "attention_mask"))
+        arguments = self.arguments(options, config)
+        return stream(self.model, ids, mask, generation_config=config, compat=self.compat, **arguments)
+
+    def forward(self, inputs: Chunk, *, return_token_scores: bool = False, **options: Any) -> Chunk:
+        """Generate; "sequences" gets, for each prompt, a tensor (returned sequences, tokens)."""
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        config = self.settle(inputs, options, max(lengths))
         results = self.run_generate(inputs, options, config, return_token_scores)
         if len(results["sequences"]) > 1:
             width = inputs["input_ids"].shape[1]

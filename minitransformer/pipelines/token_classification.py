@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 
-from minitransformer.errors import PipelineError, did_you_mean
+from minitransformer.errors import PipelineError
+from minitransformer.options import ANY_CASE, Natural
 from minitransformer.pipelines.base import ChunkPipeline
 from minitransformer.pipelines.batching import Chunk
 from minitransformer.pipelines.entities import Entity, check_offsets, group_entities, group_words, resolve_overlaps
 from minitransformer.pipelines.scores import softmax, to_numpy
 
-STRATEGIES = ("none", "simple", "first", "average", "max")
 WORD_STRATEGIES = ("first", "average", "max")
 
 
@@ -42,13 +42,15 @@ class TokenClassificationPipeline(ChunkPipeline):
     default_task = "token-classification"
     auto_class = "AutoModelForTokenClassification"
     default_model = "dbmdz/bert-large-cased-finetuned-conll03-english"
+    default_revision = "4c53496"
     too_long_remedy = "stride=... (with an aggregation_strategy)"
     token_outputs = ("logits",)
-    old_names = frozenset({"grouped_entities", "ignore_subwords"})
+    old_names = {"grouped_entities": bool, "ignore_subwords": bool}
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """As in every pipeline; words of one text may be a plain list, which gives a list of one answer."""
         words = options.get("is_split_into_words", self.options.get("is_split_into_words"))
+        words = self.declared_options()["is_split_into_words"].read(words or False, PipelineError)
         if words and isinstance(inputs, (list, tuple)) and not all(isinstance(i, (list, tuple)) for i in inputs):
             inputs = [inputs]
         offsets = options.get("offset_mapping")
@@ -61,24 +63,11 @@ class TokenClassificationPipeline(ChunkPipeline):
         return super().__call__(inputs, **options)
 
     def translate(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn old names into ``aggregation_strategy``; check values."""
+        """Turn old names into ``aggregation_strategy``."""
         known = super().translate(options)
         grouped, whole_words = known.pop("grouped_entities", None), known.pop("ignore_subwords", None)
         if grouped is not None or whole_words is not None:
             known["aggregation_strategy"] = ("first" if whole_words else "simple") if grouped else "none"
-        if "aggregation_strategy" in known:
-            strategy = str(getattr(known["aggregation_strategy"], "value", known["aggregation_strategy"])).lower()
-            if strategy not in STRATEGIES:
-                hint = did_you_mean(strategy, STRATEGIES)
-                raise PipelineError(
-                    f"aggregation_strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}.{hint}"
-                )
-            known["aggregation_strategy"] = strategy
-        ignored = known.get("ignore_labels", [])
-        if not isinstance(ignored, (list, tuple, set, frozenset)):  # every letter of a string is in it
-            raise PipelineError(f"ignore_labels must be a list of labels, not {ignored!r}")
-        if not isinstance(known.get("delimiter", ""), str):
-            raise PipelineError(f"delimiter must be a string, not {known['delimiter']!r}")
         return known
 
     def merge(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +78,7 @@ class TokenClassificationPipeline(ChunkPipeline):
             if merged.get("aggregation_strategy", "none") == "none":
                 raise PipelineError('stride needs an aggregation_strategy other than "none", such as "simple"')
             room = (self.max_tokens or 10**9) - self.tokenizer.backend.num_special_tokens_to_add(False)
-            if not isinstance(stride, int) or not 0 <= stride < room:
+            if not 0 <= stride < room:
                 raise PipelineError(f"stride must be an integer from 0 to {room - 1}, not {stride!r}")
         return merged
 
@@ -99,7 +88,7 @@ class TokenClassificationPipeline(ChunkPipeline):
         *,
         is_split_into_words: bool = False,
         delimiter: str = " ",
-        offset_mapping: list[tuple[int, int]] | None = None,
+        offset_mapping: list[tuple[Natural, Natural]] | None = None,
         stride: int | None = None,
     ) -> Iterator[Chunk]:
         """Yield the text, or its overlapping stretches if there is a stride, with their tokens' offsets."""
@@ -150,7 +139,7 @@ class TokenClassificationPipeline(ChunkPipeline):
         self,
         outputs: Sequence[Chunk],
         *,
-        aggregation_strategy: str = "none",
+        aggregation_strategy: Annotated[Literal["none", "simple", "first", "average", "max"], ANY_CASE] = "none",
         ignore_labels: Sequence[str] = ("O",),
         return_token_scores: bool = False,
     ) -> list[Entity]:

@@ -7,12 +7,13 @@ hypothesis says whether the text entails it (Yin, Hay and Roth 2019, https://arx
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 
-from minitransformer.errors import PipelineError, TokenizerError
+from minitransformer.errors import PipelineError
+from minitransformer.options import Only
 from minitransformer.pipelines.base import ChunkPipeline
 from minitransformer.pipelines.batching import Chunk, Sharing
 from minitransformer.pipelines.options import Steps
@@ -21,6 +22,17 @@ from minitransformer.pipelines.text_classification import apart_by_ends
 
 if TYPE_CHECKING:
     from minitransformer.tokenization import Encoding
+
+
+def has_one_place(template: str) -> bool:
+    """Whether a template is a sentence with one place for the label."""
+    try:
+        return template.format("x") != template
+    except (IndexError, KeyError, ValueError, AttributeError):  # further places, names, single braces
+        return False
+
+
+Template = Annotated[str, Only(has_one_place, "a sentence with {} for the label")]
 
 
 class ZeroShotClassificationPipeline(ChunkPipeline):
@@ -40,8 +52,9 @@ class ZeroShotClassificationPipeline(ChunkPipeline):
     default_task = "zero-shot-classification"
     auto_class = "AutoModelForSequenceClassification"
     default_model = "facebook/bart-large-mnli"
+    default_revision = "d7645e1"
     too_long_remedy = "a shorter text or hypothesis_template"
-    old_names = frozenset({"multi_class"})
+    old_names = {"multi_class": bool}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -59,22 +72,20 @@ class ZeroShotClassificationPipeline(ChunkPipeline):
         return super().__call__(inputs, **options)
 
     def translate(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Split a string of labels; check the template."""
+        """Split a string of labels."""
         known = super().translate(options)
         if "multi_class" in known:
             known.setdefault("multi_label", known.pop("multi_class"))
         if "candidate_labels" in known:
             known["candidate_labels"] = split_labels(known["candidate_labels"])
-        if "hypothesis_template" in known:
-            check_template(known["hypothesis_template"])
         return known
 
     def preprocess(  # type: ignore[override]
         self,
         text: str,
         *,
-        candidate_labels: list[str] | None = None,
-        hypothesis_template: str = "This example is {}.",
+        candidate_labels: str | list[str] | None = None,
+        hypothesis_template: Template = "This example is {}.",
     ) -> Iterator[Chunk]:
         """Yield a pair of text and hypothesis for each label."""
         self.check_text(text)
@@ -90,13 +101,13 @@ class ZeroShotClassificationPipeline(ChunkPipeline):
             }
 
     def encode_pairs(self, texts: list[str], hypotheses: list[str]) -> Encoding:
-        """Tokenize pairs; the text is cut if both together are too long, unless the hypothesis alone is."""
-        try:
-            return self.encode(texts, hypotheses, truncation="only_first")
-        except TokenizerError as error:
-            if "too short" not in str(error):
-                raise
-            return self.encode(texts, hypotheses)
+        """Tokenize pairs; the text is cut if both together are too long, unless nothing would be left of it."""
+        cut = True
+        if self.max_tokens is not None:
+            room = self.max_tokens - self.tokenizer.num_special_tokens_to_add(pair=True)
+            lengths = map(len, self.tokenizer(hypotheses, add_special_tokens=False, verbose=False)["input_ids"])
+            cut = max(lengths) < room
+        return self.encode(texts, hypotheses, truncation="only_first" if cut else False)
 
     def sharing(self, steps: Steps) -> Sharing:
         """As in every pipeline, but see `apart_by_ends`."""
@@ -136,16 +147,6 @@ class ZeroShotClassificationPipeline(ChunkPipeline):
     def _label_id(self, start: str) -> int | None:
         labels = self.model.config.label2id
         return next((i for label, i in labels.items() if label.lower().startswith(start)), None)
-
-
-def check_template(template: Any) -> None:
-    """Raise unless a template is a sentence with one place for the label."""
-    try:
-        fits = isinstance(template, str) and template.format("x") != template
-    except (IndexError, KeyError, ValueError):  # further places, names, single braces
-        fits = False
-    if not fits:
-        raise PipelineError(f"hypothesis_template must be a sentence with {{}} for the label, not {template!r}")
 
 
 def split_labels(labels: Any) -> list[str]:

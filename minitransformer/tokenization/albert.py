@@ -17,7 +17,7 @@ from tokenizers import AddedToken, Regex, normalizers, processors
 
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.files import require_tokens
-from minitransformer.tokenization.sentencepiece import build_unigram, read_model
+from minitransformer.tokenization.sentencepiece import build_unigram, read_model, replace_characters, score_defined
 
 
 class AlbertTokenizer(Tokenizer):
@@ -41,15 +41,16 @@ class AlbertTokenizer(Tokenizer):
         path = files["spiece.model"]
         model = read_model(path)
         vocabulary = [(p.text, p.score - 100 * ends_number_with_comma(p.text)) for p in model.pieces]
-        backend = build_unigram(model, path, vocabulary, model.unk_id)
+        compat = settings.get("compat")
+        backend = build_unigram(model, path, vocabulary, model.unk_id, compat=compat)
         steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
         if not settings["keep_accents"]:
             steps += [normalizers.NFKD(), normalizers.StripAccents()]
         if settings["do_lower_case"]:
             steps += [normalizers.Lowercase()]
-        if model.charsmap:
-            steps += [normalizers.Precompiled(model.charsmap)]
-        backend.normalizer = normalizers.Sequence([*steps, normalizers.Replace(Regex(" {2,}"), " ")])
+        kept = () if compat == "transformers" else score_defined(model)
+        steps += replace_characters(model, path, kept, [normalizers.Replace(Regex(" {2,}"), " ")])
+        backend.normalizer = normalizers.Sequence(steps)
         ids = backend.get_vocab()
         require_tokens(ids, {"cls_token": "[CLS]", "sep_token": "[SEP]"}, path)
         backend.post_processor = processors.TemplateProcessing(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from minitransformer.arguments import READING_TOKENIZERS, settle, take_repository
 from minitransformer.errors import MissingFileError, TokenizerError, did_you_mean
 from minitransformer.hub import Repository
+from minitransformer.options import read_value, shown
 from minitransformer.tokenization.albert import AlbertTokenizer
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.bert import BertTokenizer, DistilBertTokenizer, ElectraTokenizer
@@ -20,6 +21,7 @@ from minitransformer.tokenization.marian import MarianTokenizer
 from minitransformer.tokenization.mbart import MBart50Tokenizer, MBartTokenizer
 from minitransformer.tokenization.roberta import BartTokenizer, RobertaTokenizer
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES
+from minitransformer.tokenization.strategies import logger
 from minitransformer.tokenization.t5 import T5Tokenizer
 from minitransformer.tokenization.transformer_xl import TransfoXLTokenizer
 
@@ -57,6 +59,8 @@ class AutoTokenizer:
     def from_pretrained(
         cls,
         id_or_folder: str | Path | Repository,
+        *,
+        compat: Literal["transformers"] | None = None,
         **overrides: Any,
     ) -> Tokenizer:
         """Read a tokenizer: tokenizer.json if there is one, else the family's vocabulary files.
@@ -66,6 +70,7 @@ class AutoTokenizer:
 
         Args:
             id_or_folder: a folder, or the id of a model on the Hub.
+            compat: "transformers" for what 4.57 makes of a SentencePiece file where the model itself differs.
             overrides: settings that win over tokenizer_config.json: special tokens (``pad_token="[PAD]"``),
                 ``model_max_length``, ``padding_side``, and the family's own (``do_lower_case``,
                 ``add_prefix_space``). Also where the files are: ``revision``, ``token``, ``subfolder``, ``cache_dir``,
@@ -77,11 +82,12 @@ class AutoTokenizer:
             HubError: the Hub could not be reached, or refused.
         """
         if not isinstance(id_or_folder, (str, Path, Repository)) or not str(id_or_folder):
-            raise TokenizerError(f"AutoTokenizer takes a folder or the id of a model, not {id_or_folder!r}")
+            raise TokenizerError(f"AutoTokenizer takes a folder or the id of a model, not {shown(id_or_folder)}")
+        read_value("compat", compat, Literal["transformers"] | None, TokenizerError)
         source = take_repository(id_or_folder, overrides)
         config = source.read("tokenizer_config.json")
         asked = overrides.pop("tokenizer_class", None) or config.get("tokenizer_class")
-        family = find_class(asked) if asked else find_family(source)
+        family = find_class(asked, source) if asked else find_family(source)
         check_overrides(family, overrides)
         path = source.find("tokenizer.json") if family.uses_tokenizer_json else None
         if path is not None:
@@ -94,33 +100,39 @@ class AutoTokenizer:
         del complete["clean_up_tokenization_spaces"]  # build may have a default of its own
         if "clean_up_tokenization_spaces" in settings:
             complete["clean_up_tokenization_spaces"] = settings["clean_up_tokenization_spaces"]
-        return family(family.build(files, complete), complete, files)
+        complete["compat"] = compat
+        backend = family.build(files, complete)
+        del complete["compat"]
+        return family(backend, complete, files)
 
 
-def find_class(name: Any) -> type[Tokenizer]:
-    """The family of a ``tokenizer_class``."""
+def find_class(name: Any, source: Repository) -> type[Tokenizer]:
+    """The family of a ``tokenizer_class``; for one that is not known, a tokenizer.json as it is."""
     plain = str(name).removesuffix("Fast")
-    if plain not in CLASSES:
-        known = ", ".join(sorted(CLASSES))
-        raise TokenizerError(
-            f"tokenizer_class {name!r} is not supported.{did_you_mean(plain, CLASSES)} Known are {known}. "
-            "Where there is a tokenizer.json, tokenizer_class='PreTrainedTokenizerFast' reads it as it is"
-        )
-    return CLASSES[plain]
+    if plain in CLASSES:
+        return CLASSES[plain]
+    if source.find("tokenizer.json") is not None:
+        logger.warning("tokenizer_class %r is not known here: its tokenizer.json is read as it is", str(name))
+        return Tokenizer
+    raise TokenizerError(
+        f"tokenizer_class {shown(name)} is not supported.{did_you_mean(plain, CLASSES)} "
+        f"Known are {', '.join(sorted(CLASSES))}, and any other that has a tokenizer.json"
+    )
 
 
 def find_family(source: Repository) -> type[Tokenizer]:
     """The family by config.json, else by the files that are there."""
     config = source.read("config.json")
     if config.get("tokenizer_class"):
-        return find_class(config["tokenizer_class"])
+        return find_class(config["tokenizer_class"], source)
     model_type = config.get("model_type")
-    if model_type in FAMILIES:
+    if isinstance(model_type, str) and model_type in FAMILIES:
         return FAMILIES[model_type]
-    if model_type is not None:
+    if model_type is not None and source.find("tokenizer.json") is None:
         raise TokenizerError(
             f"no tokenizer is known for model_type {model_type!r} of config.json."
-            f"{did_you_mean(str(model_type), FAMILIES)} Known are {', '.join(sorted(FAMILIES))}"
+            f"{did_you_mean(str(model_type), FAMILIES)} Known are {', '.join(sorted(FAMILIES))}, and any other that "
+            "has a tokenizer.json"
         )
     return guess_family(source)
 
@@ -140,9 +152,9 @@ def guess_family(source: Repository) -> type[Tokenizer]:
     if path := source.find("spiece.model"):
         return AlbertTokenizer if b"[CLS]" in path.read_bytes() else T5Tokenizer
     if source.find("merges.txt") and (path := source.find("vocab.json")):
-        text = path.read_text(encoding="utf-8")
-        marks = {"<|endoftext|>": GPT2Tokenizer, "</w>": OpenAIGPTTokenizer, "@@": CTRLTokenizer}
-        return next((family for mark, family in marks.items() if mark in text), RobertaTokenizer)
+        content = path.read_bytes()
+        marks = {b"<|endoftext|>": GPT2Tokenizer, b"</w>": OpenAIGPTTokenizer, b"@@": CTRLTokenizer}
+        return next((family for mark, family in marks.items() if mark in content), RobertaTokenizer)
     if source.find("vocab.pkl"):
         return TransfoXLTokenizer
     raise MissingFileError(
@@ -175,6 +187,6 @@ def check_overrides(family: type[Tokenizer], overrides: dict[str, Any]) -> None:
     for name in overrides:
         if name not in known:
             raise TokenizerError(
-                f"{family.class_name} has no setting {name!r}.{did_you_mean(name, known)} "
+                f"{family.class_name} has no setting {shown(name)}.{did_you_mean(name, known)} "
                 f"It has {', '.join(sorted(known))}"
             )

@@ -15,18 +15,22 @@ Here they are put together, and set up. Equal to transformers 4.57's fast tokeni
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tokenizers
 from tokenizers import AddedToken, models, pre_tokenizers
+from typing_extensions import Self
 
 from minitransformer.arguments import WRITING, settle
 from minitransformer.errors import TokenizerError
+from minitransformer.options import shown
+from minitransformer.tokenization.forking import fork_safe_lock
 from minitransformer.tokenization.ids_to_text import IdsToText
-from minitransformer.tokenization.saving import copy_file, save_tokenizer
+from minitransformer.tokenization.retraining import renamed_token, retrain
+from minitransformer.tokenization.saving import copy_file, save_backend_files, save_tokenizer
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES, Token, as_token
 from minitransformer.tokenization.strategies import NO_LIMIT, Request
 from minitransformer.tokenization.text_to_ids import TextToIds
@@ -108,10 +112,9 @@ class Tokenizer(TextToIds, IdsToText):
         self.clean_up_tokenization_spaces = bool(self.options["clean_up_tokenization_spaces"])
         self.split_special_tokens = bool(self.options["split_special_tokens"])
         self._warned_of_length = False
-        self._lock = threading.RLock()  # the backend holds padding and truncation of the call that runs
+        self._lock = fork_safe_lock(self)  # the backend holds padding and truncation of the call that runs
         self._register_tokens(self.options.pop("added_tokens_decoder") or {})
         self._set_prefix_space(bool(self.options["add_prefix_space"]))
-        self._known_ids = len(self)  # counting takes the backend long; ids above are looked up one by one
         self.configure()
 
     # What a family adds -------------------------------------------------------------------------------------
@@ -143,8 +146,8 @@ class Tokenizer(TextToIds, IdsToText):
         limit = given.get("model_max_length", self.options["model_max_length"])
         if limit is None:
             return NO_LIMIT
-        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit <= 0:
-            raise TokenizerError(f"model_max_length must be a positive number, not {limit!r}")
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 < limit < inf:
+            raise TokenizerError(f"model_max_length must be a positive number, not {shown(limit)}")
         return int(limit)
 
     def _set_prefix_space(self, wanted: bool) -> None:
@@ -172,14 +175,60 @@ class Tokenizer(TextToIds, IdsToText):
             return [copy_file(path, folder / name) for name, path in self.files.items()]
         if not self.vocabulary_files or isinstance(self.backend.model, models.Unigram):
             return []  # a SentencePiece file cannot be made from tokenizer.json
-        return [str(path) for path in self.backend.model.save(str(folder))]
+        return save_backend_files(self, folder)
+
+    # A new vocabulary --------------------------------------------------------------------------------------
+
+    def train_new_from_iterator(
+        self,
+        text_iterator: Iterable[Any],
+        vocab_size: int,
+        length: int | None = None,
+        new_special_tokens: Sequence[Token] | None = None,
+        special_tokens_map: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """A tokenizer with the rules and the special tokens of this one, and a vocabulary learnt from texts.
+
+        Args:
+            text_iterator: texts, or lists of texts.
+            vocab_size: how many tokens to learn, special ones included.
+            length: how many texts there are, for the bar that shows progress.
+            new_special_tokens: further special tokens.
+            special_tokens_map: old special token -> new one.
+            options: of the trainer in the ``tokenizers`` library (``min_frequency``, ``show_progress``, ...).
+
+        Raises:
+            TokenizerError: the rules are not those of the ``tokenizers`` library, or nothing could be learnt.
+        """
+        if not self.uses_tokenizer_json:
+            raise TokenizerError(f"{self.class_name} has rules of its own, for which no vocabulary can be learnt here")
+        names, new = dict(special_tokens_map or {}), list(new_special_tokens or ())
+        with self._lock:
+            backend = retrain(
+                self.backend, text_iterator, vocab_size, length=length, new_tokens=new, names=names, **options
+            )
+        settings = {**self.unused_settings, **self.options, **self._changed_settings()}
+        settings |= {role: renamed_token(token, names) for role, token in self.special_tokens.items()}
+        settings[LIST_ROLE] = [*(renamed_token(token, names) for token in self.additional_special_tokens), *new]
+        return type(self)(backend, settings)
+
+    def _changed_settings(self) -> dict[str, Any]:
+        """The settings that may be set at any time, as they are now."""
+        return {
+            "model_max_length": self.model_max_length,
+            "padding_side": self.padding_side,
+            "truncation_side": self.truncation_side,
+            "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
+            "split_special_tokens": self.split_special_tokens,
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._lock = threading.RLock()
+        self._lock = fork_safe_lock(self)
 
     def __repr__(self) -> str:
         return (

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import tokenizers
 
 from minitransformer.errors import TokenizerError
+from minitransformer.options import shown
 
 
 class Span(NamedTuple):
@@ -78,66 +79,79 @@ class Encoding(UserDict[str, Any]):
         encoding = self._row(row)
         return encoding, index + len(encoding) if index < 0 else index
 
-    def tokens(self, row: int = 0) -> list[str]:
+    def tokens(self, batch_index: int = 0) -> list[str]:
         """The tokens of a row."""
-        return self._row(row).tokens
+        return self._row(batch_index).tokens
 
-    def sequence_ids(self, row: int = 0) -> list[int | None]:
+    def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
         """For each token of a row: 0 for the first text, 1 for the second, None for special tokens."""
-        return self._row(row).sequence_ids
+        return self._row(batch_index).sequence_ids
 
-    def word_ids(self, row: int = 0) -> list[int | None]:
+    def word_ids(self, batch_index: int = 0) -> list[int | None]:
         """For each token of a row: the number of its word, None for special tokens."""
-        return self._row(row).word_ids
+        return self._row(batch_index).word_ids
 
-    def token_to_sequence(self, row_or_token: int, token: int | None = None) -> int | None:
+    def token_to_sequence(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
         """Which text (0 or 1) a token belongs to."""
-        encoding, token = self._place(row_or_token, token)
-        return encoding.token_to_sequence(token)
+        encoding, index = self._place(batch_or_token_index, token_index)
+        return encoding.token_to_sequence(index)
 
-    def token_to_word(self, row_or_token: int, token: int | None = None) -> int | None:
+    def token_to_word(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
         """Which word a token belongs to."""
-        encoding, token = self._place(row_or_token, token)
-        return encoding.token_to_word(token)
+        encoding, index = self._place(batch_or_token_index, token_index)
+        return encoding.token_to_word(index)
 
-    def token_to_chars(self, row_or_token: int, token: int | None = None) -> Span | None:
+    def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> Span | None:
         """The characters that a token stands for."""
-        encoding, token = self._place(row_or_token, token)
-        span = encoding.token_to_chars(token)
+        encoding, index = self._place(batch_or_token_index, token_index)
+        span = encoding.token_to_chars(index)
         return None if span is None else Span(*span)
 
-    def word_to_tokens(self, row_or_word: int, word: int | None = None, sequence_index: int = 0) -> Span | None:
+    def word_to_tokens(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> Span | None:
         """The tokens of a word."""
-        encoding, word = self._place(row_or_word, word)
-        span = encoding.word_to_tokens(word, sequence_index)
+        encoding, index = self._place(batch_or_word_index, word_index)
+        span = encoding.word_to_tokens(index, sequence_index)
         return None if span is None else Span(*span)
 
-    def word_to_chars(self, row_or_word: int, word: int | None = None, sequence_index: int = 0) -> Span | None:
+    def word_to_chars(
+        self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
+    ) -> Span | None:
         """The characters of a word."""
-        encoding, word = self._place(row_or_word, word)
-        span = encoding.word_to_chars(word, sequence_index)
+        encoding, index = self._place(batch_or_word_index, word_index)
+        span = encoding.word_to_chars(index, sequence_index)
         return None if span is None else Span(*span)
 
-    def char_to_token(self, row_or_char: int, char: int | None = None, sequence_index: int = 0) -> int | None:
+    def char_to_token(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
         """The token that stands for a character; None for a character that no token covers."""
-        encoding, char = self._place(row_or_char, char)
-        return encoding.char_to_token(char, sequence_index)
+        encoding, index = self._place(batch_or_char_index, char_index)
+        return encoding.char_to_token(index, sequence_index)
 
-    def char_to_word(self, row_or_char: int, char: int | None = None, sequence_index: int = 0) -> int | None:
+    def char_to_word(
+        self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
+    ) -> int | None:
         """The word that a character belongs to."""
-        encoding, char = self._place(row_or_char, char)
-        return encoding.char_to_word(char, sequence_index)
+        encoding, index = self._place(batch_or_char_index, char_index)
+        return encoding.char_to_word(index, sequence_index)
 
-    def convert_to_tensors(self, kind: str | None) -> Encoding:
+    def convert_to_tensors(self, tensor_type: str | None = None, prepend_batch_axis: bool = False) -> Encoding:
         """Turn the lists into PyTorch tensors (``"pt"``) or NumPy arrays (``"np"``), in place.
+
+        Args:
+            tensor_type: which of them; None leaves the lists.
+            prepend_batch_axis: put each value into a batch of one.
 
         Raises:
             TokenizerError: another kind, or rows of unequal length.
         """
-        if kind is None:
+        if tensor_type is None:
             return self
+        kind = str(getattr(tensor_type, "value", tensor_type))
         for name, value in self.data.items():
-            self.data[name] = as_tensor(value, str(getattr(kind, "value", kind)), name)
+            self.data[name] = as_tensor([value] if prepend_batch_axis else value, kind, name)
         return self
 
     def to(self, device: Any, *, non_blocking: bool = False) -> Encoding:
@@ -151,7 +165,7 @@ class Encoding(UserDict[str, Any]):
 def as_tensor(value: Any, kind: str, name: str) -> Any:
     """Nested lists of numbers as a tensor or array; int64 if empty."""
     if kind not in ("pt", "np"):
-        raise TokenizerError(f"return_tensors must be 'pt', 'np' or None, not {kind!r}")
+        raise TokenizerError(f"return_tensors must be 'pt', 'np' or None, not {shown(kind)}")
     try:
         if kind == "pt":
             import torch  # the only place here that needs it

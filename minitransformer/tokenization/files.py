@@ -5,7 +5,6 @@ Reference: ``transformers/tokenization_utils_base.py`` (_from_pretrained), which
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,12 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken
 
+from minitransformer import jsons
 from minitransformer.errors import TokenizerError
-from minitransformer.hub import Repository, read_json
+from minitransformer.hub import Repository, check_no_pointer, read_json
+from minitransformer.jsons import LARGEST_FILE
+from minitransformer.tokenization.bounds import call_library, check_added, check_backend_file, check_token
+from minitransformer.tokenization.settings import read_settings
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES, as_token
 
 
@@ -25,14 +28,16 @@ def load_backend(path: Path) -> tokenizers.Tokenizer:
         CheckpointError: the file is no JSON.
         TokenizerError: the file is JSON, but no tokenizer that the installed ``tokenizers`` knows.
     """
+    check_backend_file(path)
     try:
-        return tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain exceptions
+        return call_library(
+            lambda: tokenizers.Tokenizer.from_file(str(path)),
+            f"{path} is not a tokenizer that tokenizers {tokenizers.__version__} can read (is the file whole, or made "
+            "by a newer version?)",
+        )
+    except TokenizerError:
         read_json(path)  # says more, where the file is no JSON at all
-        raise TokenizerError(
-            f"{path} is not a tokenizer that tokenizers {tokenizers.__version__} can read ({error}): "
-            "is the file whole, or made by a newer version?"
-        ) from error
+        raise
 
 
 def collect_settings(
@@ -53,7 +58,7 @@ def collect_settings(
         overrides: what the caller passed.
         backend: the tokenizer of tokenizer.json, if there is one.
     """
-    settings = {**config, **overrides}
+    settings = read_settings({**config, **overrides})
     for name in (
         "tokenizer_class",
         "tokenizer_file",
@@ -66,14 +71,17 @@ def collect_settings(
         settings.setdefault("model_max_length", settings.pop("max_len"))
     added: dict[int, AddedToken] = {}
     if "added_tokens_decoder" in settings:
-        for index, token in settings["added_tokens_decoder"].items():
-            added[int(index)] = _as_added(as_token(token, f"added token {index}"))
+        listed = settings["added_tokens_decoder"]
+        for index, token in _entries(listed, "added_tokens_decoder of tokenizer_config.json").items():
+            added[_as_index(index, f"added token {index!r:.40}")] = _as_added(as_token(token, f"added token {index}"))
     else:
         _read_special_tokens_map(source.read("special_tokens_map.json"), settings, overrides)
         special = _special_names(settings)
         for name, index in source.read("added_tokens.json").items():
             is_special = name in special
-            added[int(index)] = AddedToken(name, normalized=not is_special, special=is_special)
+            token = AddedToken(check_token(name, "a token of added_tokens.json"), normalized=not is_special)
+            token.special = is_special
+            added[_as_index(index, f"the id of {name!r:.40} in added_tokens.json")] = token
         if backend is not None:
             added |= backend.get_added_tokens_decoder()
     by_name = {token.content: token for token in added.values()}
@@ -81,8 +89,47 @@ def collect_settings(
         if settings.get(role) is not None:
             token = as_token(settings[role], role)
             settings[role] = by_name.get(str(token), token)
+    check_added(added.values(), "the tokenizer")
     settings["added_tokens_decoder"] = added
+    _check_names(settings)
     return settings
+
+
+def _entries(value: Any, what: str) -> Mapping[Any, Any]:
+    """A mapping of a settings file."""
+    if not isinstance(value, Mapping):
+        raise TokenizerError(f"{what} must be an object, not {type(value).__name__}")
+    return value
+
+
+def _as_index(value: Any, what: str) -> int:
+    """The id of an added token, which JSON may have as a string of digits."""
+    number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12 else value
+    if type(number) is not int or not 0 <= number < 2**31:
+        raise TokenizerError(f"{what} is {value!r:.60}: an id must be an integer from 0")
+    return number
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    """See that settings which hold tokens or names hold nothing else."""
+    extra = settings.get("extra_special_tokens")
+    if extra is not None:
+        for role, token in _entries(extra, "extra_special_tokens").items():
+            as_token(token, f"extra_special_tokens, {role!r:.40}")
+    _as_tokens(settings.get(LIST_ROLE), LIST_ROLE)
+    names = settings.get("model_input_names")
+    if names is not None and not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
+        raise TokenizerError(f"model_input_names must be a list of names, not {names!r:.100}")
+
+
+def _as_tokens(value: Any, what: str) -> list[str | AddedToken]:
+    """A list of tokens; empty for None."""
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple):
+        raise TokenizerError(f"{what} must be a list of tokens, not {type(value).__name__} ({value!r:.60})")
+    check_added(value, what)
+    return [as_token(token, what) for token in value]
 
 
 def _read_special_tokens_map(roles: Mapping[str, Any], settings: dict[str, Any], overrides: Mapping[str, Any]) -> None:
@@ -90,19 +137,16 @@ def _read_special_tokens_map(roles: Mapping[str, Any], settings: dict[str, Any],
         if overrides.get(role):
             continue
         if role == LIST_ROLE and isinstance(value, list):
-            tokens = list(settings.get(role) or [])
-            for item in value:
-                token = as_token({**item, "special": True} if isinstance(item, dict) else item, role)
-                if token not in tokens:
-                    tokens.append(token)
-            settings[role] = tokens
+            listed = [as_token({**item, "special": True} if isinstance(item, dict) else item, role) for item in value]
+            check_added(listed, LIST_ROLE)
+            settings[role] = list(dict.fromkeys([*_as_tokens(settings.get(role), role), *listed]))
         else:
             settings[role] = as_token({**value, "special": True}, role) if isinstance(value, dict) else value
 
 
 def _special_names(settings: Mapping[str, Any]) -> set[str]:
     given = [(role, settings[role]) for role in ROLES if settings.get(role) is not None]
-    given += [(LIST_ROLE, token) for token in settings.get(LIST_ROLE) or ()]
+    given += [(LIST_ROLE, token) for token in _as_tokens(settings.get(LIST_ROLE), LIST_ROLE)]
     return {str(as_token(token, role)) for role, token in given}
 
 
@@ -113,19 +157,31 @@ def _as_added(token: str | AddedToken) -> AddedToken:
 # Vocabularies -----------------------------------------------------------------------------------------------
 
 
+def _read_text(path: Path) -> str:
+    """A text file with plain line feeds at the ends of lines.
+
+    Raises:
+        TokenizerError: it is not UTF-8, or not the file itself, or has more than `LARGEST_FILE` bytes.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(LARGEST_FILE + 1)
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{path} is not UTF-8 text ({error}): is it another kind of file?") from error
+    if len(text) > LARGEST_FILE:
+        raise TokenizerError(f"{path} has more than {LARGEST_FILE:,} letters")
+    if text.startswith("version https://git-lfs"):
+        raise TokenizerError(f"{path} is a git-lfs pointer, not the file itself: run `git lfs pull` in its folder")
+    return text
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, without a last empty one.
 
     Raises:
         TokenizerError: the file is not UTF-8, or empty.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().split("\n")
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"{path} is not UTF-8 text ({error}): is it another kind of file?") from error
-    if lines[0].startswith("version https://git-lfs"):
-        raise TokenizerError(f"{path} is a git-lfs pointer, not the file itself: run `git lfs pull` in its folder")
+    lines = _read_text(path).split("\n")
     if lines[-1] == "":
         lines.pop()
     if not lines:
@@ -150,6 +206,10 @@ def read_vocabulary_lines(path: Path) -> dict[str, int]:
     return vocabulary
 
 
+class _Pairs(list[tuple[str, Any]]):
+    """The keys and values of a JSON object, in which a key may occur twice."""
+
+
 def read_vocabulary_json(path: Path) -> dict[str, int]:
     """A vocabulary of the form ``{token: id}``.
 
@@ -157,8 +217,10 @@ def read_vocabulary_json(path: Path) -> dict[str, int]:
         TokenizerError: a token or an id occurs twice, or the ids have a hole.
         CheckpointError: the file is no JSON.
     """
-    read_json(path)  # names the line of a mistake
-    pairs: list[tuple[str, Any]] = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
+    check_no_pointer(path)
+    pairs = jsons.read_json(path, pairs=_Pairs)
+    if not isinstance(pairs, _Pairs):
+        raise TokenizerError(f"{path} should hold a JSON object of tokens and ids, not {type(pairs).__name__}")
     tokens: dict[int, str] = {}
     seen: set[str] = set()
     for token, index in pairs:
@@ -193,10 +255,9 @@ def read_merges(path: Path, any_space: bool = False, counts: bool = False) -> li
         counts: the form of fastBPE: the first line counts too, and a line may go on with how often the merge was seen.
 
     Raises:
-        TokenizerError: a line is not two tokens.
+        TokenizerError: a line is not two tokens, or there are no merges.
     """
-    with open(path, encoding="utf-8") as file:
-        lines = file.read().split("\n")[0 if counts else 1 : -1]
+    lines = _read_text(path).split("\n")[0 if counts else 1 : -1]
     merges: list[tuple[str, str]] = []
     for number, line in enumerate(lines, start=1 if counts else 2):
         parts = line.split()[:2] if counts else line.split() if any_space else line.split(" ")
@@ -205,6 +266,8 @@ def read_merges(path: Path, any_space: bool = False, counts: bool = False) -> li
                 continue
             raise TokenizerError(f"line {number} of {path} should be two tokens with a blank between, not {line!r}")
         merges.append((parts[0], parts[1]))
+    if not merges:
+        raise TokenizerError(f"{path} has no merges: is it the file that belongs to the vocabulary?")
     return merges
 
 
@@ -220,7 +283,4 @@ def require_tokens(vocabulary: Mapping[str, int], tokens: Mapping[str, Any], pat
 
 def build_or_explain(build: Callable[[], Any], path: Path) -> Any:
     """Call a constructor of the ``tokenizers`` library, whose exceptions are plain."""
-    try:
-        return build()
-    except Exception as error:
-        raise TokenizerError(f"{path} makes no vocabulary: {error}") from error
+    return call_library(build, f"{path} makes no vocabulary")

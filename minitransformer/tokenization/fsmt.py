@@ -27,6 +27,7 @@ from minitransformer.tokenization.files import read_merges, read_vocabulary_json
 from minitransformer.tokenization.pieces import (
     TwoSidedTokenizer,
     build_lookup,
+    check_moses_language,
     import_sacremoses,
     lower_case,
     merge_pairs,
@@ -70,7 +71,7 @@ class FSMTTokenizer(TwoSidedTokenizer):
                 f"langs must be two languages, the source's and the target's, not {langs!r}: name them in "
                 "tokenizer_config.json, or pass langs=['en', 'de']"
             )
-        self.src_lang, self.tgt_lang = langs
+        self.src_lang, self.tgt_lang = map(check_moses_language, langs)
         sacremoses = import_sacremoses("FSMT's")
         self._normalizers = {code: sacremoses.MosesPunctNormalizer(code) for code in langs}
         self._tokenizers = {code: sacremoses.MosesTokenizer(code) for code in langs}

@@ -10,15 +10,14 @@ Paper: Liu et al. 2020, section 2; Tang et al. 2020. Reference: ``models/mbart/t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tokenizers
 from tokenizers import AddedToken, processors
 
-from minitransformer.errors import TokenizerError, did_you_mean
+from minitransformer.errors import TokenizerError
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.sentencepiece import build_unigram, read_model
 from minitransformer.tokenization.special_tokens import LIST_ROLE
@@ -51,8 +50,7 @@ class MBartTokenizer(Tokenizer):
         "mask_token": AddedToken("<mask>", lstrip=True, normalized=False, special=True),
     }
     settings = {"src_lang": None, "tgt_lang": None, "sp_model_kwargs": {}}
-    languages: ClassVar[tuple[str, ...]] = CC25
-    """Codes of the languages."""
+    languages = CC25
     code_goes_first: ClassVar[bool] = False
 
     def __init__(
@@ -78,7 +76,7 @@ class MBartTokenizer(Tokenizer):
         vocabulary = [(name, 0.0) for name in names]
         vocabulary += [(piece.text, piece.score) for piece in model.pieces[3:]]  # without <unk> <s> </s>
         vocabulary += [(name, 0.0) for name in (*cls.languages, "<mask>")]
-        return build_unigram(model, path, vocabulary, unk_id=names.index("<unk>"))
+        return build_unigram(model, path, vocabulary, names.index("<unk>"), compat=settings.get("compat"))
 
     def configure(self) -> None:
         self.src_lang = self.options["src_lang"] or "en_XX"
@@ -113,13 +111,6 @@ class MBartTokenizer(Tokenizer):
             self.check_language(code, "tgt_lang")
         self.options["tgt_lang"] = code
 
-    @contextmanager
-    def reading(self, code: str) -> Iterator[None]:
-        """Set ``src_lang``, and let no other thread set it or encode before the block ends."""
-        with self._lock:
-            self.src_lang = code
-            yield
-
     def use_source_language(self) -> None:
         self._frame(self.src_lang)
 
@@ -127,13 +118,6 @@ class MBartTokenizer(Tokenizer):
         if self.tgt_lang is None:
             raise TokenizerError("text_target needs a language: set tokenizer.tgt_lang, for example to 'ro_RO'")
         self._frame(self.tgt_lang)
-
-    def check_language(self, code: Any, name: str) -> None:
-        """Raise a TokenizerError, which lists the languages, unless the code given as ``name`` is one of them."""
-        if code not in self.languages:
-            same = [known for known in self.languages if known[:2] == str(code)[:2]]
-            hint = f" Did you mean {same[0]!r}?" if same else did_you_mean(str(code), self.languages)
-            raise TokenizerError(f"{name} {code!r} is not known.{hint} Known are {', '.join(self.languages)}")
 
     def _frame(self, code: str) -> None:
         end = str(self.eos_token)

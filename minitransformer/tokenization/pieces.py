@@ -101,6 +101,17 @@ def import_sacremoses(whose: str) -> Any:
     return sacremoses
 
 
+def check_moses_language(code: Any) -> str:
+    """A code of a language, which is a part of the name of a file of the Moses rules.
+
+    Raises:
+        TokenizerError: it is something else.
+    """
+    if not isinstance(code, str) or not re.fullmatch("[a-z]{2,3}", code, re.ASCII):
+        raise TokenizerError(f"a language must be a code of two or three letters such as 'en', not {code!r:.60}")
+    return code
+
+
 class PieceTokenizer(Tokenizer):
     """A tokenizer with rules of its own, in `split`."""
 

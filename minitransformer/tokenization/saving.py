@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken
 
 from minitransformer.errors import TokenizerError
+from minitransformer.files import together, write_whole
 from minitransformer.tokenization.special_tokens import LIST_ROLE
 
 if TYPE_CHECKING:
@@ -22,10 +22,15 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> tuple[str, ...]:
 
     Raises:
         TokenizerError: ``folder`` is a file.
+        SavingError: a file cannot be written; those that were there are as they were.
     """
     if folder.is_file():
         raise TokenizerError(f"{folder} is a file: save_pretrained takes a folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    with together(folder):
+        return _save_files(tokenizer, folder)
+
+
+def _save_files(tokenizer: Tokenizer, folder: Path) -> tuple[str, ...]:
     written = [
         write_json(folder / "tokenizer_config.json", describe_tokenizer(tokenizer)),
         write_json(folder / "special_tokens_map.json", describe_special_tokens(tokenizer)),
@@ -43,12 +48,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> tuple[str, ...]:
 def describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     """The contents of tokenizer_config.json."""
     config = {**tokenizer.unused_settings, **tokenizer.options, **tokenizer.special_tokens_map}
+    config |= tokenizer._changed_settings()
     config |= {
-        "model_max_length": tokenizer.model_max_length,
-        "padding_side": tokenizer.padding_side,
-        "truncation_side": tokenizer.truncation_side,
-        "clean_up_tokenization_spaces": tokenizer.clean_up_tokenization_spaces,
-        "split_special_tokens": tokenizer.split_special_tokens,
         "added_tokens_decoder": {str(i): t.__getstate__() for i, t in tokenizer.added_tokens_decoder.items()},
         "tokenizer_class": tokenizer.class_name,
     }
@@ -74,8 +75,15 @@ def describe_special_tokens(tokenizer: Tokenizer) -> dict[str, Any]:
 def copy_file(source: Path, target: Path) -> str:
     """Copy a file, unless it is in its place already; returns where it is."""
     if not (target.exists() and target.samefile(source)):
-        shutil.copyfile(source, target)
+        write_whole(target, source.read_bytes())
     return str(target)
+
+
+def save_backend_files(tokenizer: Tokenizer, folder: Path) -> list[str]:
+    """The vocabulary files that the ``tokenizers`` library writes, which knows no drafts."""
+    with TemporaryDirectory() as temporary:
+        paths = map(Path, tokenizer.backend.model.save(temporary))
+        return [copy_file(path, folder / path.name) for path in paths]
 
 
 def write_json(path: Path, content: Any) -> str:
@@ -85,7 +93,5 @@ def write_json(path: Path, content: Any) -> str:
 
 def write_text(path: Path, text: str) -> str:
     """Write a file in one step, so that no reader ever sees half of it; returns its path."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+    write_whole(path, text)
     return str(path)

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
 from minitransformer.errors import TokenizerError
 from minitransformer.hub import check_no_pointer
+from minitransformer.jsons import LARGEST_FILE
+from minitransformer.tokenization.bounds import LONGEST_PIECE, MOST_PIECES, call_library
 from minitransformer.tokenization.files import build_or_explain
 
 SPACE = "▁"
@@ -78,16 +81,27 @@ def read_model(path: Path) -> SentencePieceModel:
         TokenizerError: the file is truncated, no SentencePiece file, or no unigram model.
     """
     check_no_pointer(path)
-    model = SentencePieceModel()
+    model, known = SentencePieceModel(), set[str]()
     try:
-        for number, value in read_message(path.read_bytes()):
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise ValueError(f"it has more than {LARGEST_FILE:,} bytes")
+        for number, value in read_message(data):
             if number == 1:
-                model.pieces.append(_read_piece(value))
+                if len(model.pieces) == MOST_PIECES:
+                    raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
+                piece = _read_piece(value)
+                if piece.text in known:
+                    raise ValueError(f"it has the piece {piece.text[:80]!r} twice")
+                known.add(piece.text)
+                model.pieces.append(piece)
             elif number == 2:
                 _read_trainer(value, model)
             elif number == 3:
                 _read_normalizer(value, model)
-    except (ValueError, TypeError, struct.error) as error:
+        check_charsmap(model.charsmap)
+    except (ValueError, TypeError, AttributeError, struct.error) as error:
         raise TokenizerError(f"{path} is truncated, or no SentencePiece model: {error}") from error
     if not model.pieces:
         raise TokenizerError(f"{path} is no SentencePiece model: it has no pieces")
@@ -107,14 +121,15 @@ def read_message(data: bytes) -> Iterator[tuple[int, Any]]:
     """
     at = 0
     while at < len(data):
-        key, at = _read_varint(data, at)
+        key, at = (data[at], at + 1) if data[at] < 0x80 else _read_varint(data, at)
         number, kind = key >> 3, key & 7
         if kind == 0:
             value, at = _read_varint(data, at)
             yield number, value
             continue
         if kind == 2:
-            size, at = _read_varint(data, at)
+            short = at < len(data) and data[at] < 0x80
+            size, at = (data[at], at + 1) if short else _read_varint(data, at)
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
@@ -128,8 +143,8 @@ def read_message(data: bytes) -> Iterator[tuple[int, Any]]:
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
-        if at >= len(data):
-            raise ValueError("it ends inside of a number")
+        if at >= len(data) or shift > 63:
+            raise ValueError("it ends inside of a number" if shift <= 63 else "it has a number of more than 64 bits")
         byte = data[at]
         value |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7
@@ -140,7 +155,14 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
 def _read_piece(data: bytes) -> Piece:
     values: dict[int, Any] = dict(read_message(data))
     score = struct.unpack("<f", values[2])[0] if 2 in values else 0.0
-    return Piece(values.get(1, b"").decode("utf-8"), score, values.get(3, Kind.NORMAL))
+    text, kind = values.get(1, b""), values.get(3, Kind.NORMAL)
+    if not text or len(text) > LONGEST_PIECE:
+        raise ValueError(f"a piece has {len(text)} bytes; it may have 1 to {LONGEST_PIECE}")
+    if not -1e30 < score < 1e30:
+        raise ValueError(f"the score of a piece is {score}")
+    if not 1 <= kind <= 6:
+        raise ValueError(f"a piece is of the kind {kind}; known are 1 to 6")
+    return Piece(text.decode("utf-8"), score, kind)
 
 
 def _read_trainer(data: bytes, model: SentencePieceModel) -> None:
@@ -156,14 +178,41 @@ def _read_normalizer(data: bytes, model: SentencePieceModel) -> None:
     model.remove_extra_whitespaces = bool(values.get(4, 1))
 
 
+def check_charsmap(charsmap: Any) -> None:
+    """See that a table of character replacements leads nowhere out of itself, whatever the text.
+
+    Raises:
+        ValueError: it does.
+    """
+    if not charsmap:
+        return
+    size = int.from_bytes(charsmap[:4], "little")
+    units = np.frombuffer(charsmap, "<u4", size // 4, 4) if size + 4 <= len(charsmap) else np.empty(0, "<u4")
+    replacements = charsmap[4 + size :]
+    if size % 4 or not len(units) or not replacements.endswith(b"\0"):
+        raise ValueError("its table of character replacements is cut off")
+    is_value = units >> 31 == 1
+    next_nodes = np.arange(len(units), dtype=np.uint32) ^ (units >> 10 << ((units & 0x200) >> 6))
+    inner = next_nodes[~is_value]
+    ends = next_nodes[~is_value & (units >> 8 & 1 == 1)]
+    if (inner | 0xFF).max(initial=0) >= len(units) or (units[ends] & 0x7FFFFFFF).max(initial=0) >= len(replacements):
+        raise ValueError("its table of character replacements leads out of itself")
+    if max(map(len, replacements.split(b"\0"))) > LONGEST_PIECE:
+        raise ValueError("a character is replaced by too long a text")
+
+
 def build_unigram(
     model: SentencePieceModel,
     path: Path,
     vocabulary: list[tuple[str, float]],
     unk_id: int,
     prepend: str = "always",
+    compat: str | None = None,
 ) -> tokenizers.Tokenizer:
     """A backend from a model's pieces, as transformers' fast tokenizers have it.
+
+    But for pieces that a user has defined, which are SentencePiece's: wherever they stand they are chosen, and what is
+    around them stays as it is. 4.57 makes added tokens of them, and puts a blank behind each.
 
     Args:
         model: the file's contents.
@@ -171,18 +220,51 @@ def build_unigram(
         vocabulary: (piece, score) by id: the family's rearrangement of the model's pieces.
         unk_id: the unknown piece's place in the vocabulary.
         prepend: "always": a blank before the text and after each added token; "first": before the text only.
+        compat: "transformers" for pieces that a user has defined as in 4.57.
     """
+    defined = {} if compat == "transformers" else score_defined(model)
+    vocabulary = [(text, defined.get(text, score)) for text, score in vocabulary]
     backend = tokenizers.Tokenizer(build_or_explain(lambda: models.Unigram(vocabulary, unk_id), path))
-    control = [piece for piece in model.pieces if piece.kind in (Kind.CONTROL, Kind.USER_DEFINED)]
+    kinds = (Kind.CONTROL, Kind.USER_DEFINED)
+    control = [piece for piece in model.pieces if piece.kind in kinds and piece.text not in defined]
     backend.add_tokens(
         [AddedToken(piece.text, normalized=False, special=piece.kind == Kind.CONTROL) for piece in control]
     )
-    steps: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
-    steps += [normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), SPACE)]
-    backend.normalizer = normalizers.Sequence(steps)
+    tidy = [normalizers.Strip(left=False, right=True), normalizers.Replace(Regex(" {2,}"), SPACE)]
+    backend.normalizer = normalizers.Sequence(replace_characters(model, path, defined, tidy))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=prepend)
     backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme=prepend)
     return backend
+
+
+def precompiled(model: SentencePieceModel, path: Path) -> Any:
+    """The backend's normalizer by a model's table of character replacements."""
+    return call_library(lambda: normalizers.Precompiled(model.charsmap), f"{path} replaces no characters")
+
+
+def score_defined(model: SentencePieceModel) -> dict[str, float]:
+    """The pieces that a user has defined, with the scores by which SentencePiece sees to it that they are chosen.
+
+    (``unigram_model.cc``, EncodeOptimized.) Those with blanks inside are left out: texts are split there.
+    """
+    best = max((piece.score for piece in model.pieces if piece.kind == Kind.NORMAL), default=0.0)
+    texts = [piece.text for piece in model.pieces if piece.kind == Kind.USER_DEFINED]
+    return {text: len(text.encode()) * best - 0.1 for text in texts if SPACE not in text and " " not in text}
+
+
+def replace_characters(model: SentencePieceModel, path: Path, kept: Iterable[str], tidy: Sequence[Any]) -> list[Any]:
+    """The steps that replace characters by the model's table, but for the pieces to be ``kept``, and then ``tidy``."""
+    if not model.charsmap:
+        return list(tidy)
+    table = precompiled(model, path)
+    changed = sorted((text for text in kept if table.normalize_str(text) != text), key=len, reverse=True)
+    marks = [(text, chr(_PRIVATE + i)) for i, text in enumerate(changed)]
+    hide = [normalizers.Replace(text, mark) for text, mark in marks]
+    return [*hide, table, *tidy, *(normalizers.Replace(mark, text) for text, mark in marks)]
+
+
+_PRIVATE = 0xF0000
+"""From here on characters have no meaning of their own."""
 
 
 class Normalizer:

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias, overload
 from tokenizers import AddedToken
 
 from minitransformer.errors import TokenizerError, did_you_mean
+from minitransformer.options import shown
+from minitransformer.tokenization.bounds import check_token
 
 Token: TypeAlias = str | AddedToken
 
@@ -26,14 +28,16 @@ def as_token(value: Any, what: str) -> Token:
         TokenizerError: it is none of these; the message begins with ``what``.
     """
     if isinstance(value, (str, AddedToken)):
+        check_token(str(value), what)
         return value
     if isinstance(value, Mapping) and isinstance(value.get("content"), str):
+        check_token(value["content"], what)
         flags = {name: flag for name, flag in value.items() if name not in ("__type", "id")}
         try:
             return AddedToken(**flags)
         except TypeError as error:
-            raise TokenizerError(f"{what} has a flag that tokens do not have: {dict(value)}") from error
-    raise TokenizerError(f"{what} must be a string or a dictionary with 'content', not {value!r}")
+            raise TokenizerError(f"{what} has a flag that tokens do not have: {dict(value)!r:.300}") from error
+    raise TokenizerError(f"{what} must be a string or a dictionary with 'content', not {shown(value)}")
 
 
 class _Role:
@@ -115,7 +119,7 @@ class SpecialTokens:
             self.special_tokens.pop(role, None)
             return
         if not isinstance(value, (str, AddedToken)):
-            raise TokenizerError(f"{role} must be a string that is in the vocabulary, or None, not {value!r}")
+            raise TokenizerError(f"{role} must be a string that is in the vocabulary, or None, not {shown(value)}")
         if not self.is_known(str(value)):
             raise TokenizerError(
                 f"{role} {str(value)!r} is not in the vocabulary: choose a token that is, or add it with "
@@ -153,6 +157,11 @@ class SpecialTokens:
         ids = (self.token_to_id(token) for token in self.all_special_tokens)
         return [i for i in ids if i is not None]
 
+    @property
+    def additional_special_tokens_ids(self) -> list[int | None]:
+        """The ids of ``additional_special_tokens``."""
+        return [self.token_to_id(str(token)) for token in self.additional_special_tokens]
+
 
 def wrap_tokens(settings: dict[str, Any], roles: Iterable[str], normalized: bool = False) -> None:
     """Make AddedTokens of the plain strings in these roles.
@@ -170,5 +179,5 @@ def check_roles(names: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise TokenizerError(
-                f"there is no special token {name!r}.{did_you_mean(name, known)} The roles are {', '.join(known)}"
+                f"there is no special token {shown(name)}.{did_you_mean(name, known)} The roles are {', '.join(known)}"
             )

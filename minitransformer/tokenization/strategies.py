@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-from minitransformer.errors import TokenizerError, did_you_mean
+from minitransformer.errors import TokenizerError
+from minitransformer.options import CAPPED, Natural, Option, Range, read_value
 
 logger = logging.getLogger("minitransformer")
 
@@ -17,10 +18,15 @@ Padding = Literal["longest", "max_length"]
 Truncation = Literal["longest_first", "only_first", "only_second"]
 Side = Literal["left", "right"]
 
+PaddingOption = bool | Literal["longest", "max_length", "do_not_pad"] | None
+TruncationOption = bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"] | None
+
 NO_LIMIT = int(1e30)
 """``model_max_length`` of a tokenizer whose files name none."""
-LARGEST_LIMIT = 10**20
+LARGEST_LIMIT = 2**62
 """Above this, a limit is taken as none."""
+MOST_PADDING = 2**24
+"""Tokens that a row is filled up to, at most; longer ones would take the machine's memory for nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,21 @@ class Request:
     split_special: bool
     overflow: bool
     tensors: str | None
+    warns: bool
+
+
+Longest = Annotated[int, Range(least=0), CAPPED]
+Multiple = Annotated[int, Range(least=1, most=MOST_PADDING)]
+LENGTH_OPTIONS = {
+    name: Option(name, hint)
+    for name, hint in {
+        "padding": PaddingOption,
+        "truncation": TruncationOption,
+        "max_length": Longest,
+        "stride": Natural,
+        "pad_to_multiple_of": Multiple,
+    }.items()
+}
 
 
 def resolve_lengths(
@@ -71,18 +92,16 @@ def resolve_lengths(
     Raises:
         TokenizerError: an option has a value that it cannot have, or two contradict each other.
     """
-    for name, number, least in (
-        ("max_length", max_length, 0),
-        ("stride", stride, 0),
-        ("pad_to_multiple_of", multiple, 1),
-    ):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
-            raise TokenizerError(f"{name} must be an integer of at least {least}, not {number!r}")
+    if max_length is not None:
+        max_length = LENGTH_OPTIONS["max_length"].read(max_length, TokenizerError)
+    if stride:
+        stride = LENGTH_OPTIONS["stride"].read(stride, TokenizerError)
+    if multiple is not None:
+        multiple = LENGTH_OPTIONS["pad_to_multiple_of"].read(multiple, TokenizerError)
     if max_length is not None and padding is False and truncation is None:
         truncation = True  # a limit alone means: cut there
-    pad = cast(Padding | None, _choose("padding", padding, "longest", ("longest", "max_length"), "do_not_pad"))
-    ways = ("longest_first", "only_first", "only_second")
-    cut = cast(Truncation | None, _choose("truncation", truncation, "longest_first", ways, "do_not_truncate"))
+    pad = cast(Padding | None, _choose("padding", padding, "longest", "do_not_pad"))
+    cut = cast(Truncation | None, _choose("truncation", truncation, "longest_first", "do_not_truncate"))
     if pad == "longest" and max_length is not None and cut is None:
         logger.warning("max_length has no effect with padding=True: pass padding='max_length' or truncation=True")
     if max_length is None and (pad == "max_length" or cut):
@@ -93,6 +112,10 @@ def resolve_lengths(
                 "the tokenizer names no longest input, so nothing is cut or filled up to it: pass max_length"
             )
             pad, cut = (None if pad == "max_length" else pad), None
+    if pad == "max_length" and max_length is not None and max_length > MOST_PADDING:
+        raise TokenizerError(
+            f"padding to max_length={max_length} is more than the {MOST_PADDING} tokens that it may be"
+        )
     if pad and cut and multiple and max_length is not None and max_length % multiple:
         raise TokenizerError(
             f"max_length {max_length} is not a multiple of pad_to_multiple_of {multiple}, and both apply"
@@ -100,25 +123,18 @@ def resolve_lengths(
     return Lengths(pad, cut, max_length, stride, multiple, side)
 
 
-def _choose(name: str, value: Any, default: str, choices: tuple[str, ...], off: str) -> str | None:
-    value = getattr(value, "value", value)  # an enumeration's member
-    if value is None or value is False or value == off:
+def _choose(name: str, value: Any, default: str, off: str) -> Any:
+    if value is None or value is False:
         return None
-    if value is True:
-        return default
-    if value in choices:
-        return str(value)
-    known = (*choices, off)
-    raise TokenizerError(
-        f"{name} must be True, False or one of {', '.join(known)}, not {value!r}.{did_you_mean(str(value), known)}"
-    )
+    found = default if value is True else LENGTH_OPTIONS[name].read(value, TokenizerError)
+    return None if found in (False, off) else default if found is True else found
 
 
 def check_side(value: Any, name: str) -> Side:
     """``value`` itself, if it is "left" or "right"."""
-    if value not in ("left", "right"):
-        raise TokenizerError(f"{name} must be 'left' or 'right', not {value!r}")
-    return cast(Side, value)
+    if isinstance(value, str) and value in ("left", "right"):
+        return cast(Side, value)
+    return cast(Side, read_value(name, value, Side, TokenizerError))
 
 
 def pad_rows(columns: dict[str, list[Any]], fill: dict[str, Any], lengths: Lengths) -> dict[str, list[Any]]:

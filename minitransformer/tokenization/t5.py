@@ -17,6 +17,7 @@ from tokenizers import decoders, pre_tokenizers, processors
 
 from minitransformer.errors import TokenizerError
 from minitransformer.tokenization.base import Tokenizer
+from minitransformer.tokenization.bounds import MOST_SENTINELS
 from minitransformer.tokenization.sentencepiece import SPACE, build_unigram, read_model
 from minitransformer.tokenization.special_tokens import LIST_ROLE, wrap_tokens
 
@@ -40,7 +41,7 @@ class T5Tokenizer(Tokenizer):
         files: Mapping[str, Path] | None = None,
     ) -> None:
         given = dict(settings or {})
-        given[LIST_ROLE] = add_sentinels(given.get(LIST_ROLE), given.get("extra_ids", 100))
+        given[LIST_ROLE] = add_sentinels(given.get(LIST_ROLE), count_sentinels(given.get("extra_ids", 100)))
         super().__init__(backend, given, files)
 
     @classmethod
@@ -49,8 +50,9 @@ class T5Tokenizer(Tokenizer):
         path = files["spiece.model"]
         model = read_model(path)
         vocabulary = [(piece.text, piece.score) for piece in model.pieces]
-        vocabulary += [(f"<extra_id_{i}>", 0.0) for i in reversed(range(settings["extra_ids"]))]
-        backend = build_unigram(model, path, vocabulary, model.unk_id, choose_prefix(settings))
+        vocabulary += [(f"<extra_id_{i}>", 0.0) for i in reversed(range(count_sentinels(settings["extra_ids"])))]
+        prefix, compat = choose_prefix(settings), settings.get("compat")
+        backend = build_unigram(model, path, vocabulary, model.unk_id, prefix, compat)
         end = backend.token_to_id("</s>")
         if end is None:
             raise TokenizerError(f"{path} has no piece </s>, so it is not T5's")
@@ -78,6 +80,17 @@ def choose_prefix(settings: Mapping[str, Any]) -> str:
     if settings["add_prefix_space"] is False:
         return "never"
     return "first" if settings["legacy"] is False else "always"
+
+
+def count_sentinels(count: Any) -> int:
+    """The setting ``extra_ids``.
+
+    Raises:
+        TokenizerError: it is no number, or too large a one.
+    """
+    if type(count) is not int or not 0 <= count <= MOST_SENTINELS:
+        raise TokenizerError(f"extra_ids must be an integer from 0 to {MOST_SENTINELS:,}, not {count!r:.60}")
+    return count
 
 
 def add_sentinels(tokens: Any, count: int) -> list[Any]:

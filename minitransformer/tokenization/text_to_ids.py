@@ -7,25 +7,38 @@ set_truncation_and_padding), ``transformers/tokenization_utils_base.py`` (__call
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import NoneType
+from typing import Any, ClassVar, Literal
 
 import tokenizers
 
-from minitransformer.errors import TokenizerError
+from minitransformer.errors import TokenizerError, did_you_mean
+from minitransformer.options import Natural, declared
 from minitransformer.tokenization.encoding import Encoding
 from minitransformer.tokenization.inputs import as_list, check_unicode, collect_rows
 from minitransformer.tokenization.long_pairs import encode_rows, is_pair
 from minitransformer.tokenization.strategies import (
     Lengths,
+    Longest,
+    Multiple,
+    PaddingOption,
     Request,
     Side,
+    TruncationOption,
     check_side,
     logger,
     pad_rows,
     resolve_lengths,
 )
 from minitransformer.tokenization.vocabulary import Vocabulary
+
+FLAGS = {bool, NoneType}
+
+
+class UnknownOptionError(TokenizerError, TypeError):
+    """An option that a tokenizer's call does not have."""
 
 
 class TextToIds(Vocabulary):
@@ -64,6 +77,27 @@ class TextToIds(Vocabulary):
         """Whether a blank goes before the text."""
         return bool(self.options["add_prefix_space"])
 
+    # Languages, of which most tokenizers have no notion ------------------------------------------------------
+
+    languages: ClassVar[tuple[str, ...]] = ()
+    """Codes of the languages between which it must be told: ``src_lang`` and ``tgt_lang``."""
+    src_lang: str
+    """The code of the language that the model reads."""
+
+    def check_language(self, code: Any, name: str) -> None:
+        """Raise a TokenizerError, which lists the languages, unless the code given as ``name`` is one of them."""
+        if code not in self.languages:
+            same = [known for known in self.languages if known[:2] == str(code)[:2]]
+            hint = f" Did you mean {same[0]!r}?" if same else did_you_mean(str(code), self.languages)
+            raise TokenizerError(f"{name} {code!r} is not known.{hint} Known are {', '.join(self.languages)}")
+
+    @contextmanager
+    def reading(self, code: str) -> Iterator[None]:
+        """Set ``src_lang``, and let no other thread set it or encode before the block ends."""
+        with self._lock:
+            self.src_lang = code
+            yield
+
     def use_source_language(self) -> None:
         """Prepare for text that a model reads; the two modes differ in translation models only."""
 
@@ -77,16 +111,17 @@ class TextToIds(Vocabulary):
         text: Any = None,
         text_pair: Any = None,
         text_target: Any = None,
+        text_pair_target: Any = None,
         *,
         add_special_tokens: bool = True,
-        padding: bool | str = False,
-        truncation: bool | str | None = None,
-        max_length: int | None = None,
-        stride: int = 0,
+        padding: PaddingOption = False,
+        truncation: TruncationOption = None,
+        max_length: Longest | None = None,
+        stride: Natural = 0,
         is_split_into_words: bool = False,
-        pad_to_multiple_of: int | None = None,
+        pad_to_multiple_of: Multiple | None = None,
         padding_side: Side | None = None,
-        return_tensors: str | None = None,
+        return_tensors: Literal["pt", "np"] | None = None,
         return_token_type_ids: bool | None = None,
         return_attention_mask: bool | None = None,
         return_overflowing_tokens: bool = False,
@@ -94,6 +129,8 @@ class TextToIds(Vocabulary):
         return_offsets_mapping: bool = False,
         return_length: bool = False,
         split_special_tokens: bool | None = None,
+        verbose: bool = True,
+        **unknown: Any,
     ) -> Encoding:
         """Encode a text, a pair of texts, or a list of either.
 
@@ -101,6 +138,7 @@ class TextToIds(Vocabulary):
             text: a string, or a list of them (of words, with ``is_split_into_words``; of lists of words).
             text_pair: the second texts.
             text_target: what a translation model shall write; its ids are returned as ``labels``.
+            text_pair_target: the second texts of these.
             add_special_tokens: put the model's special tokens around the text.
             padding: False; True or "longest"; "max_length".
             truncation: False; True or "longest_first"; "only_first"; "only_second".
@@ -118,6 +156,8 @@ class TextToIds(Vocabulary):
             return_offsets_mapping: the (start, end) of each token in the text.
             return_length: the number of tokens of each row.
             split_special_tokens: treat the text of special tokens as any text.
+            verbose: say so when a text is longer than the model takes.
+            unknown: must be empty.
 
         Returns:
             An `Encoding`; a single text without tensors and overflow has no batch axis.
@@ -125,7 +165,10 @@ class TextToIds(Vocabulary):
         Raises:
             TokenizerError: wrong types, an empty list, padding without a pad token, or options that
                 contradict.
+            UnknownOptionError: an option that does not exist; the message has the nearest name.
         """
+        for name in unknown:
+            raise UnknownOptionError(f"a tokenizer's call has no option {name!r}.{did_you_mean(name, CALL_OPTIONS)}")
         lengths = resolve_lengths(
             padding,
             truncation,
@@ -135,6 +178,30 @@ class TextToIds(Vocabulary):
             self.padding_side if padding_side is None else check_side(padding_side, "padding_side"),
             self.model_max_length,
         )
+        if (
+            not {
+                type(add_special_tokens),
+                type(is_split_into_words),
+                type(return_token_type_ids),
+                type(return_attention_mask),
+                type(return_overflowing_tokens),
+                type(return_special_tokens_mask),
+                type(return_offsets_mapping),
+                type(return_length),
+                type(split_special_tokens),
+                type(verbose),
+            }
+            <= FLAGS
+        ):
+            options = {name: value for name, value in locals().items() if name in CALL_OPTIONS and value is not None}
+            read = {
+                name: option.read(options[name], TokenizerError)
+                for name, option in CALL_OPTIONS.items()
+                if name in options
+            }
+            return self(text, text_pair, text_target, text_pair_target, **read)
+        if return_tensors is not None:
+            return_tensors = CALL_OPTIONS["return_tensors"].read(return_tensors, TokenizerError)
         wanted = {
             "input_ids": True,
             "token_type_ids": self._takes("token_type_ids", return_token_type_ids),
@@ -151,18 +218,15 @@ class TextToIds(Vocabulary):
             split_special=self.split_special_tokens if split_special_tokens is None else split_special_tokens,
             overflow=return_overflowing_tokens,
             tensors=return_tensors,
+            warns=verbose,
         )
         if text is None and text_target is None:
             raise TokenizerError("the text is None: pass a string or a list of strings")
         if text_target is None:
             return self._encode(text, text_pair, request)
         result = None if text is None else self._encode(text, text_pair, request)
-        with self._lock:  # some families tell the backend about the language
-            self.use_target_language()
-            try:
-                target = self._encode(text_target, None, request)
-            finally:
-                self.use_source_language()
+        with self.as_target_tokenizer():  # some families tell the backend about the language
+            target = self._encode(text_target, text_pair_target, request)
         if result is None:
             return target
         result["labels"] = target["input_ids"]
@@ -174,6 +238,31 @@ class TextToIds(Vocabulary):
     def encode(self, text: Any, text_pair: Any = None, **options: Any) -> Any:
         """The ids of a text (of a pair of texts); options as in a call."""
         return self(text, text_pair, **options)["input_ids"]
+
+    def encode_plus(self, text: Any, text_pair: Any = None, **options: Any) -> Encoding:
+        """The old name of a call with one text, or one pair of texts."""
+        return self(text, text_pair, **options)
+
+    def batch_encode_plus(self, batch_text_or_text_pairs: Any, **options: Any) -> Encoding:
+        """The old name of a call with a list of texts, or of pairs of texts.
+
+        Raises:
+            TokenizerError: as a call, and for what is no list.
+        """
+        if not isinstance(batch_text_or_text_pairs, (list, tuple)):
+            kind = type(batch_text_or_text_pairs).__name__
+            raise TokenizerError(f"batch_encode_plus takes a list of texts or of pairs of texts, not {kind}")
+        return self(batch_text_or_text_pairs, **options)
+
+    @contextmanager
+    def as_target_tokenizer(self) -> Iterator[None]:
+        """Inside of the block, texts are encoded as what the model writes; ``text_target`` is shorter."""
+        with self._lock:
+            self.use_target_language()
+            try:
+                yield
+            finally:
+                self.use_source_language()
 
     def tokenize(
         self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Any
@@ -203,7 +292,8 @@ class TextToIds(Vocabulary):
             pieces = [encoding, *encoding.overflowing] if request.overflow else [encoding]
             encodings += pieces
             samples += [sample] * len(pieces)
-        self._warn_of_length(encodings, request.lengths)
+        if request.warns:
+            self._warn_of_length(encodings, request.lengths)
         columns = {name: [self._column(name, encoding, request) for encoding in encodings] for name in request.names}
         if request.overflow:
             columns["overflow_to_sample_mapping"] = samples
@@ -297,19 +387,21 @@ class TextToIds(Vocabulary):
 
     def pad(
         self,
-        encoded: Any,
+        encoded_inputs: Any,
         padding: bool | str = True,
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
         padding_side: Side | None = None,
         return_attention_mask: bool | None = None,
         return_tensors: str | None = None,
+        verbose: bool = True,
     ) -> Encoding:
         """Fill up rows that are already encoded: a dictionary of lists, or a list of dictionaries.
 
         Raises:
             TokenizerError: there are no ``input_ids``, or the tokenizer has no pad token.
         """
+        encoded = encoded_inputs
         if isinstance(encoded, (list, tuple)):
             if not encoded or not all(isinstance(row, Mapping) and "input_ids" in row for row in encoded):
                 raise TokenizerError("pad takes encodings with input_ids, and at least one of them")
@@ -350,3 +442,7 @@ class TextToIds(Vocabulary):
         if single and return_tensors is None:
             columns = {name: rows[0] for name, rows in columns.items()}
         return Encoding(columns).convert_to_tensors(return_tensors)
+
+
+CALL_OPTIONS = declared(TextToIds.__call__)
+"""The options of a tokenizer's call, as they are declared there."""

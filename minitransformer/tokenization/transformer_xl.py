@@ -12,19 +12,25 @@ Paper: Dai et al. 2019, section 4.1. Reference: ``models/deprecated/transfo_xl/t
 
 from __future__ import annotations
 
-import pickle
 import re
-from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import tokenizers
 
 from minitransformer.errors import MissingFileError, TokenizerError
 from minitransformer.hub import check_no_pointer
+from minitransformer.jsons import LARGEST_FILE
+from minitransformer.pickles import PickleError, RefusedNameError, read_pickle
 from minitransformer.tokenization.files import read_lines
-from minitransformer.tokenization.pieces import PieceTokenizer, build_lookup, import_sacremoses, lower_case
+from minitransformer.tokenization.pieces import (
+    PieceTokenizer,
+    build_lookup,
+    check_moses_language,
+    import_sacremoses,
+    lower_case,
+)
 from minitransformer.tokenization.saving import write_text
 
 _INSIDE_NUMBER = re.compile(r"(?<=\d)[,.](?=\d)")
@@ -56,7 +62,8 @@ class TransfoXLTokenizer(PieceTokenizer):
         given = {"additional_special_tokens": ["<formula>"], **(settings or {})}
         super().__init__(backend, given, files)
         sacremoses = import_sacremoses("Transformer-XL's")
-        language = self.options["language"]
+        language = check_moses_language(self.options["language"])
+        check_patterns(self.options["never_split"])
         self._normalizer = sacremoses.MosesPunctNormalizer(language)
         self._tokenizer = sacremoses.MosesTokenizer(language)
         self._detokenizer = sacremoses.MosesDetokenizer(language)
@@ -65,15 +72,15 @@ class TransfoXLTokenizer(PieceTokenizer):
     def build(cls, files: Mapping[str, Path], settings: dict[str, Any]) -> tokenizers.Tokenizer:
         if "vocab.txt" in files:
             path = files["vocab.txt"]
-            words = [line.split()[0] for line in read_lines(path) if line.strip()]
+            words = [line.split()[0] if line.strip() else "" for line in read_lines(path)]
         elif "vocab.pkl" in files:
             path = files["vocab.pkl"]
             words = read_pickled_words(path)
         else:
             raise MissingFileError("no vocabulary for a TransfoXLTokenizer, which needs vocab.pkl or vocab.txt")
-        vocabulary: dict[str, int] = {}
-        for word in words:
-            vocabulary.setdefault(word, len(vocabulary))
+        vocabulary = {word: i for i, word in enumerate(words)}
+        if len(vocabulary) < len(words) or "" in vocabulary:
+            _name_odd_word(words, path)
         unknown = str(settings["unk_token"])
         if unknown not in vocabulary and "<UNK>" in vocabulary:
             settings["unk_token"] = unknown = "<UNK>"
@@ -116,45 +123,34 @@ class TransfoXLTokenizer(PieceTokenizer):
         return [write_text(folder / "vocab.txt", "".join(word + "\n" for word, _ in words))]
 
 
-class _Nothing:
-    """Stands for an object that is not wanted: takes whatever a pickle gives it, and does nothing."""
-
-    def __init__(self, *args: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None: ...
-
-    def __setitem__(self, key: Any, value: Any) -> None: ...
-
-    def append(self, value: Any) -> None: ...
-
-    def __call__(self, *args: Any) -> _Nothing:
-        return self
+def check_patterns(patterns: Any) -> None:
+    """Raise a TokenizerError unless these are regular expressions, of which a text is not split."""
+    try:
+        if patterns is not None and not isinstance(patterns, list | tuple):
+            raise TypeError(f"a {type(patterns).__name__}")
+        for pattern in patterns or ():
+            re.compile(pattern)
+    except (re.error, TypeError, OverflowError, RecursionError) as error:
+        raise TokenizerError(f"never_split must be a list of regular expressions, which it is not: {error}") from error
 
 
-class _UnwantedError(pickle.UnpicklingError):
-    """A pickle asks for more than words."""
+def _name_odd_word(words: list[str], path: Path) -> NoReturn:
+    """Raise the error for an empty or repeated word, which would shift the ids of all that follow."""
+    first: dict[str, int] = {}
+    for i, word in enumerate(words):
+        if not word:
+            raise TokenizerError(f"{path} has an empty word, number {i + 1}: each id needs a word of its own")
+        if word in first:
+            raise TokenizerError(
+                f"{path} has the word {word[:80]!r} twice, as numbers {first[word] + 1} and {i + 1}: each id needs a "
+                "word of its own"
+            )
+        first[word] = i
+    raise AssertionError("no word is odd")
 
 
-class _WordsUnpickler(pickle.Unpickler):
-    """Reads plain containers, and runs nothing that a pickle asks for.
-
-    A vocabulary that transformers has saved carries its rules along; these become `_Nothing`. Anything else
-    is refused.
-    """
-
-    containers = {
-        ("builtins", "set"): set,
-        ("collections", "Counter"): Counter,
-        ("collections", "OrderedDict"): OrderedDict,
-    }
-    unwanted = frozenset({"re", "sacremoses", "tokenizers", "transformers"})
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self.containers:
-            return self.containers[module, name]
-        if module.split(".")[0] in self.unwanted:
-            return _Nothing
-        raise _UnwantedError(f"it asks for {module}.{name}")
+_NAMED = frozenset({"re", "sacremoses", "tokenizers", "transformers"})
+"""Packages of the rules that transformers saves along with a vocabulary; they are left where they are."""
 
 
 def read_pickled_words(path: Path) -> list[str]:
@@ -164,16 +160,19 @@ def read_pickled_words(path: Path) -> list[str]:
         TokenizerError: the pickle asks for more than plain containers, or holds no words.
     """
     check_no_pointer(path)
+    with open(path, "rb") as file:
+        data = file.read(LARGEST_FILE + 1)
     try:
-        with open(path, "rb") as file:
-            contents = _WordsUnpickler(file).load()
-    except _UnwantedError as error:
+        if len(data) > LARGEST_FILE:
+            raise PickleError(f"it has more than {LARGEST_FILE:,} bytes")
+        contents, _ = read_pickle(data, lambda name: name.split(".")[0] in _NAMED)
+    except RefusedNameError as error:
         raise TokenizerError(
-            f"{path} is a pickle that holds more than words ({error}), and such code is never run: make a "
+            f"{path} is a pickle that holds more than words (it asks for {error}), and such code is never run: make a "
             "vocab.txt of it, one word a line, where you trust it"
         ) from error
-    except Exception as error:  # a damaged pickle can raise anything
-        raise TokenizerError(f"{path} is no pickle that can be read: {error!r}") from error
+    except PickleError as error:
+        raise TokenizerError(f"{path} is no pickle that can be read: {error}") from error
     words = contents.get("idx2sym") if isinstance(contents, dict) else None
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
         raise TokenizerError(f"{path} is no vocabulary of Transformer-XL: it has no list of words named idx2sym")

@@ -1,31 +1,34 @@
 """Checkpoints to resume from: whole or not there at all, and independent of the number of processes.
 
-A checkpoint is a folder ``step-000500`` with the weights and the optimizer's state, as ``torch.distributed.checkpoint``
-writes them (every process its share), and ``state.json`` with everything else. It is written under another name and
-renamed when all of it is on the disk, so a process killed at any moment leaves the one before.
+A checkpoint is a folder ``step-000500`` with the weights and the optimizer's state in safetensors files (every process
+writes its share), and ``state.json`` with everything else. It is written under another name and renamed when all of it
+is on the disk, so a process killed at any moment leaves the one before.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.distributed.checkpoint.api import CheckpointException
 
 from minitransformer.errors import TrainingError
+from minitransformer.files import together, write_whole
+from minitransformer.jsons import JSONError, parse_json
+from minitransformer.options import shown
 from minitransformer.training.distributed import rank, wait_for_all
 from minitransformer.training.tensor_files import read_tensors, write_tensors
 
 STATE = "state.json"
+"""Names of checkpoints; whatever else lies beside them is somebody else's."""
 PART = ".part"  # ends the name of a folder that is not finished, or no longer whole
 
 
@@ -53,6 +56,9 @@ class Checkpoints:
         keep: how many of them stay.
     """
 
+    STEM, DIGITS = "step-", 6
+    """A checkpoint's name: this, and the number of its step with so many digits at least."""
+
     def __init__(self, folder: Path, keep: int = 1) -> None:
         self.folder = folder
         self.keep = keep
@@ -60,15 +66,17 @@ class Checkpoints:
     def clean(self) -> None:
         """Remove what an earlier process left unfinished."""
         if rank() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for part in self.folder.glob(f"*{PART}"):
-                shutil.rmtree(part)
+            with writing(self.folder, 0):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                for part in self.folder.glob(f"{self.STEM}*{PART}"):
+                    shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
         wait_for_all()
 
     def finished(self) -> list[Path]:
         """All checkpoints, oldest first."""
-        found = [path.parent for path in self.folder.glob(f"step-*[0-9]/{STATE}")]
-        return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+        ours = re.compile(self.STEM + "[0-9]{1,18}")
+        found = [path.parent for path in self.folder.glob(f"{self.STEM}*/{STATE}") if ours.fullmatch(path.parent.name)]
+        return sorted(found, key=lambda path: int(path.name.removeprefix(self.STEM)))
 
     def latest(self) -> Path | None:
         """The one to resume from."""
@@ -88,13 +96,25 @@ class Checkpoints:
                 f"take {needed:,}: make room, or choose another folder"
             )
 
-    def save(self, step: int, tensors: dict[str, Tensor], state: Mapping[str, Any]) -> Path:
+    def save(
+        self,
+        step: int,
+        tensors: dict[str, Tensor],
+        state: Mapping[str, Any],
+        beside: Callable[[Path], None] | None = None,
+    ) -> Path:
         """Write a checkpoint, then remove those that are too many. All processes have to call it.
+
+        Args:
+            step: steps done.
+            tensors: of ``training_tensors``.
+            state: everything else that a run goes on with.
+            beside: writes further files into the folder, in process 0.
 
         Raises:
             TrainingError: the disk is full, or cannot be written; older checkpoints are as they were.
         """
-        path = self.folder / f"step-{step:06d}"
+        path = self.folder / f"{self.STEM}{step:0{self.DIGITS}d}"
         part = path.with_name(path.name + PART)
         with writing(self.folder, size_in_bytes(tensors), part):
             if rank() == 0:
@@ -102,14 +122,22 @@ class Checkpoints:
             wait_for_all()
             write_tensors(part, tensors)
             if rank() == 0:
-                _write_durably(part / STATE, json.dumps(state, indent=1))
+                if beside is not None:
+                    beside(part)
+                write_whole(part / STATE, json.dumps(state, indent=1))
                 _sync_folder(part)
+                if path.exists():
+                    self._remove(path)
                 os.replace(part, path)
                 _sync_folder(self.folder)
-                for old in self.finished()[: -self.keep]:
+                for old in self.too_many():
                     self._remove(old)
         wait_for_all()
         return path
+
+    def too_many(self) -> list[Path]:
+        """Those that shall not stay."""
+        return self.finished()[: -self.keep]
 
     def _remove(self, old: Path) -> None:
         part = old.with_name(old.name + PART)
@@ -124,9 +152,11 @@ def read_state(path: Path) -> dict[str, Any]:
         TrainingError: it is damaged.
     """
     try:
-        state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        state: dict[str, Any] = parse_json((path / STATE).read_bytes())
+    except (OSError, JSONError) as error:
         raise TrainingError(f"{path / STATE} is damaged ({error}); remove {path} to use an earlier one") from error
+    if not isinstance(state, dict):
+        raise TrainingError(f"{path / STATE} is damaged (it is no object); remove {path} to use an earlier one")
     return state
 
 
@@ -149,7 +179,7 @@ def _differences(theirs: Any, ours: Any, name: str = "") -> Iterator[str]:
         for key in dict.fromkeys([*theirs, *ours]):
             yield from _differences(theirs.get(key), ours.get(key), f"{name}.{key}".lstrip("."))
     elif theirs != ours:
-        yield f"{name} was {theirs!r} and is {ours!r} now"
+        yield f"{name} was {shown(theirs)} and is {shown(ours)} now"
 
 
 def load(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -160,18 +190,17 @@ def load(path: Path, tensors: dict[str, Tensor]) -> None:
     """
     try:
         read_tensors(path, tensors)
-    except (CheckpointException, UnpicklingError, OSError, RuntimeError, ValueError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError, LookupError) as error:
         raise TrainingError(f"{path} cannot be read ({_reason(error)}); remove it to use an earlier one") from error
 
 
 def save_model(model: Any, folder: Path, tokenizer: Any = None) -> None:
-    """Write a model in the Hub's format, with its tokenizer; each file appears whole or not at all.
+    """Write a model in the Hub's format, with its tokenizer; all files appear, or none.
 
     Raises:
         TrainingError: the disk is full, or cannot be written.
     """
-    with writing(folder, sum(p.numel() * p.element_size() for p in model.parameters())):
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, sum(p.numel() * p.element_size() for p in model.parameters())), together(folder):
         model.save_pretrained(folder)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
@@ -186,18 +215,16 @@ def writing(folder: Path, needed: int, part: Path | None = None) -> Iterator[Non
     """
     try:
         yield
-    except (OSError, SafetensorError, CheckpointException, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
         raise TrainingError(
             f"{folder} could not be written ({_reason(error)}). It takes {needed:,} bytes and "
-            f"{shutil.disk_usage(folder).free:,} are free. What was saved before is whole: make room and start again"
+            f"{_free(folder):,} are free. What was saved before is whole: make room and start again"
         ) from error
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, CheckpointException):
-        error = next(iter(error.failures.values()))[0]
     # When a write fails, torch still tries to end its file, and then complains of that: what came first says why.
     error = next((one for one in _with_contexts(error) if isinstance(one, OSError)), error)
     return (str(error) or type(error).__name__).splitlines()[0]
@@ -210,11 +237,11 @@ def _with_contexts(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+def _free(folder: Path) -> int:
+    """Bytes free where a folder is, or would be."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def _sync_folder(folder: Path) -> None:

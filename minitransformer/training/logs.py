@@ -9,15 +9,23 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typing_extensions import Self
 
+from minitransformer.errors import TrainingError
+from minitransformer.options import Natural, Only, declared, read_all
 from minitransformer.training.checkpoints import writing
 
 Row = dict[str, float]
+AnyNumber = Annotated[Any, Only(lambda value: type(value) in (int, float), "a number")]
+"""Also one that is not finite: a metric may be."""
+Rows = Annotated[
+    list[dict[str, AnyNumber]],
+    Only(lambda rows: all("step" in row for row in rows), "rows, each with a step"),
+]
 
 CSV_ROW, BOARD_ROW, PICTURE = 100, 1_000, 100_000  # bytes that a line of log.csv or TensorBoard and curve.png take
 NO_NEWS = ("step", "epoch", "seconds", "tokens_per_second", "learning_rate", "gradient_norm")
@@ -27,26 +35,37 @@ NO_NEWS = ("step", "epoch", "seconds", "tokens_per_second", "learning_rate", "gr
 class History:
     """Where a run stands, and the way it came. A checkpoint keeps all of it."""
 
-    step: int = 0
+    step: Natural = 0
     """Steps done."""
-    examples: int = 0
+    examples: Natural = 0
     """Examples seen, repetitions counted."""
     seconds: float = 0.0
     """Time spent, in all starts together."""
-    rows: list[Row] = field(default_factory=list)
+    rows: Rows = field(default_factory=list)
     """One for every line of log.csv; ``loss`` is the mean since the line before."""
-    best: float | None = None
+    best: AnyNumber | None = None
     best_step: int | None = None
     worse_evaluations: int = 0
     """Evaluations in a row without a better one."""
-    stopped: str | None = None
+    stopped: Literal["finished", "patience", "minutes"] | None = None
     """Why training ended: "finished" (all steps), "patience" or "minutes"; None while it is under way."""
-    unlogged: dict[str, float] = field(default_factory=dict)
+    unlogged: dict[str, AnyNumber] = field(default_factory=dict)
     """Sums since the last line."""
 
     def to_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any, place: str) -> Self:
+        """What a checkpoint has kept.
+
+        Raises:
+            TrainingError: it has another shape; the message begins with ``place``.
+        """
+        if not isinstance(values, Mapping) or "step" not in values:
+            raise TrainingError(f"{place} is damaged: it has no history of a training; remove its folder")
+        return cls(**read_all(values, declared(cls), TrainingError, owner="a history", place=f"{place}: "))
 
     def is_complete(self) -> bool:
         """Whether there is nothing left to do."""

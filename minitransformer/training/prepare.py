@@ -11,9 +11,10 @@ from minitransformer.config import ModelConfig
 from minitransformer.data import Record, narrow, read_records
 from minitransformer.data.records import TEXT_FIELDS
 from minitransformer.errors import DataError, MinitransformerError, TrainingError
+from minitransformer.tokenization.auto import CLASSES, check_overrides
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.recipe import DataTable, Recipe, TokenizerTable
-from minitransformer.training.vocabulary import learn_tokenizer
+from minitransformer.training.vocabulary import FAMILIES, learn_tokenizer
 
 # Records ------------------------------------------------------------------------------------------------------------
 
@@ -79,7 +80,11 @@ def find_source(name: str, recipe: Recipe, output: Path) -> str | Path:
                 f"run it first, minitransformer train {name} --output {other}"
             )
         return _best(other)
-    for folder in (recipe.path.parent / name, Path(name).expanduser()):
+    try:
+        at_home = Path(name).expanduser()
+    except RuntimeError as error:
+        raise TrainingError(f"{recipe.path}: from = {name!r} names no folder: {error}") from error
+    for folder in (recipe.path.parent / name, at_home):
         if folder.is_dir():
             return _best(folder) if (folder / "final").is_dir() else folder
     return name
@@ -109,7 +114,10 @@ def make_tokenizer(
         texts = texts_of(records, sorted(TEXT_FIELDS))
     else:
         texts, targets = texts_of(records, ["source"]), texts_of(records, ["target"])
+    family = FAMILIES[table.kind].get(config.model_type)
     try:
+        if family is not None:
+            check_overrides(CLASSES[family], settings)
         return learn_tokenizer(
             folder,
             texts,

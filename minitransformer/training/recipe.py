@@ -11,12 +11,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from minitransformer.errors import DataError, PipelineError, TrainingError, did_you_mean
+from minitransformer.options import Count, Only, Option, Probability, Range, shown
 from minitransformer.training.settings import Settings
-from minitransformer.training.tables import check_options, checked, key, read_table
+from minitransformer.training.tables import check_options, key, read_table
 from minitransformer.training.vocabulary import FAMILIES, Kind
+
+LONGEST = 2**20
+"""Letters of a recipe."""
+VocabSize = Annotated[int, Range(least=1, most=2**20)]
+FileName = Annotated[str, Only(lambda name: bool(name) and "\0" not in name, "the name of a file")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +32,11 @@ class TokenizerTable:
     source: str | None = key("from")
     """A folder, a model id, or another recipe (``encoder.toml``), whose output has a tokenizer."""
     kind: Kind | None = None
-    vocab_size: int | None = None
+    vocab_size: VocabSize | None = None
     lowercase: bool = False
     joint: bool = True
     """Marian: one vocabulary for source and target; else each side is cut by pieces of its own."""
-    letters: int | None = None
+    letters: Count | None = None
     """WordPiece: the most letters that are pieces of their own (each is two: first in a word, and inside); rarer ones
     are unknown. 1,000 if not given, as BERT has it; a small vocabulary has better uses for its places."""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -39,12 +45,10 @@ class TokenizerTable:
     def check(self) -> None:
         if (self.source is None) == (self.kind is None):
             raise TrainingError(f"give either from or kind ({', '.join(FAMILIES)})")
-        if self.kind is not None and (self.vocab_size or 0) < 1:
-            raise TrainingError("kind needs a vocab_size, which has to be more than 0")
-        if self.letters is not None and (self.kind != "wordpiece" or self.letters < 1):
-            raise TrainingError(
-                f"letters is {self.letters}; it has to be more than 0, and belongs to kind = 'wordpiece'"
-            )
+        if self.kind is not None and self.vocab_size is None:
+            raise TrainingError("kind needs a vocab_size")
+        if self.letters is not None and self.kind != "wordpiece":
+            raise TrainingError("letters belongs to kind = 'wordpiece': leave it out")
         given = {"vocab_size": self.vocab_size, "lowercase": self.lowercase, "joint": not self.joint}
         for name, value in given.items():
             if self.source is not None and value:
@@ -103,7 +107,7 @@ class ObjectiveTable:
 class DataTable:
     """``[data.train]`` or ``[data.valid]``, or one of several such tables (``[[data.train]]``)."""
 
-    files: str | tuple[str, ...]
+    files: FileName | tuple[FileName, ...]
     """One or several, relative to the data folder; ``*`` stands for anything."""
     format: str | None = None
     columns: dict[str, str | int] | None = None
@@ -117,18 +121,16 @@ class DataTable:
     """Of a question's context take only the sentence that holds the answer."""
     shuffle: int | None = None
     """Seed of a new order of the records, before ``part`` and ``limit``; by default the files' order."""
-    part: tuple[float, ...] = (0.0, 1.0)
+    part: tuple[Probability, Probability] = (0.0, 1.0)
     """Which share of the records to take: [0.0, 0.9] for training and [0.9, 1.0] to validate, from one file."""
-    limit: int | None = None
+    limit: Count | None = None
     """Take at most so many records, the first ones."""
 
     def check(self) -> None:
         if not self.files:
             raise TrainingError("files is empty")
-        if len(self.part) != 2 or not 0 <= self.part[0] < self.part[1] <= 1:
-            raise TrainingError(f"part has to be [from, to] with 0 <= from < to <= 1, not {list(self.part)}")
-        if self.limit is not None and self.limit < 1:
-            raise TrainingError(f"limit has to be at least 1, not {self.limit}")
+        if not self.part[0] < self.part[1]:
+            raise TrainingError(f"part must be [from, to] with from < to, not {list(self.part)}")
 
     def paths(self, folder: Path) -> list[Path]:
         """The files, or patterns of their names."""
@@ -146,9 +148,9 @@ class EvaluationTable:
 
     task: str
     """As for ``minitransformer evaluate``."""
-    limit: int | None = None
+    limit: Count | None = None
     """Measure on so many records, the first ones."""
-    batch_size: int | None = None
+    batch_size: Count | None = None
     """Inputs that run together at most; by default alike lengths, as many as fit."""
     options: dict[str, Any] = key("*", factory=dict)
     """Options of the task."""
@@ -156,9 +158,6 @@ class EvaluationTable:
     def check(self) -> None:
         from minitransformer.evaluation.run import find_evaluation
 
-        for name, value in {"limit": self.limit, "batch_size": self.batch_size}.items():
-            if value is not None and value < 1:
-                raise TrainingError(f"{name} has to be at least 1, not {value}")
         try:
             find_evaluation(self.task, self.options)
         except (TypeError, PipelineError, DataError) as error:
@@ -202,10 +201,16 @@ def read_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     path = Path(path)
     try:
-        raw: dict[str, Any] = toml().loads(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
+        if len(text) > LONGEST:
+            raise ValueError(f"it is longer than {LONGEST:,} letters")
+        raw: dict[str, Any] = toml().loads(text)
     except FileNotFoundError as error:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.toml")]) if path.parent.is_dir() else ""
         raise TrainingError(f"there is no recipe {path}.{near}") from error
+    except RecursionError as error:
+        raise TrainingError(f"{path} is no recipe: it has brackets within brackets without end") from error
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise TrainingError(f"{path} is no recipe: {error}") from error
     for item in overrides:
@@ -226,7 +231,7 @@ def read_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         **data,
         training=read_settings(raw.get("training", {}), f"{place}, [training]"),
         evaluation=None if evaluation is None else read_table(EvaluationTable, evaluation, f"{place}, [evaluation]"),
-        description=checked(raw.get("description", ""), str, f"{place}: description"),
+        description=Option("description", str).read(raw.get("description", ""), TrainingError, f"{place}: "),
     )
     if recipe.tokenizer is None and recipe.model.source is None:
         raise TrainingError(f"{place}: a new model needs a table [tokenizer]")
@@ -250,6 +255,8 @@ def read_data(data: Any, place: str) -> dict[str, tuple[DataTable, ...]]:
         if name not in ("train", "valid"):
             raise TrainingError(f"{place}: unknown table [data.{name}].{did_you_mean(name, ('train', 'valid'))}")
         several = value if isinstance(value, list) else [value]
+        if not several:
+            raise TrainingError(f"{place}: [data.{name}] is an empty list: it names the files")
         tables[name] = tuple(
             read_table(DataTable, one, f"{place}, [data.{name}]" + (f" number {i}" if len(several) > 1 else ""))
             for i, one in enumerate(several, start=1)
@@ -260,7 +267,7 @@ def read_data(data: Any, place: str) -> dict[str, tuple[DataTable, ...]]:
 def read_settings(raw: Any, place: str) -> Settings:
     """The table ``[training]``."""
     if not isinstance(raw, Mapping):
-        raise TrainingError(f"{place} must be a table, not {raw!r}")
+        raise TrainingError(f"{place} must be a table, not {shown(raw)}")
     try:
         return Settings.from_dict(raw)
     except TrainingError as error:
@@ -281,7 +288,7 @@ def override(raw: dict[str, Any], item: str) -> None:
         raise TrainingError(f"{item!r} is not of the form TABLE.KEY=VALUE, such as training.steps=100")
     try:
         value = toml().loads(f"value = {text}")["value"]
-    except ValueError:
+    except (ValueError, RecursionError):
         value = text.strip()
     tables: list[Any] = [raw]
     for part in parts[:-1]:

@@ -19,16 +19,25 @@ from typing import Any
 from minitransformer.config import ModelConfig
 from minitransformer.data import Record
 from minitransformer.errors import TrainingError
+from minitransformer.jsons import JSONError, parse_json
 from minitransformer.models.base import write_json
 from minitransformer.tokenization import AutoTokenizer
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training import distributed
+from minitransformer.training.alone import alone
 from minitransformer.training.checkpoints import Checkpoints, check_identity
 from minitransformer.training.logs import History
 from minitransformer.training.objectives import OBJECTIVES
 from minitransformer.training.prepare import count_common, find_source, load_data, make_tokenizer
 from minitransformer.training.recipe import Recipe, read_recipe
-from minitransformer.training.start import choose_labels, fit_to_tokenizer, head_class, make_model, read_model_config
+from minitransformer.training.start import (
+    check_special_ids,
+    choose_labels,
+    fit_to_tokenizer,
+    head_class,
+    make_model,
+    read_model_config,
+)
 from minitransformer.training.trainer import Trainer
 
 logger = logging.getLogger("minitransformer")
@@ -79,8 +88,14 @@ def run(
 ) -> History | None:
     """``train``, or with ``only_check`` everything that comes before the first step."""
     with distributed.process_group(distributed.own_device()):
-        trainer = prepare(recipe, data, output, overrides, minutes=minutes)
-        return None if only_check else trainer.train()
+        with alone(output_folder(recipe, output)):
+            trainer = prepare(recipe, data, output, overrides, minutes=minutes)
+            return None if only_check else trainer.train()
+
+
+def output_folder(recipe: str | Path, output: str | Path | None) -> Path:
+    """Where a recipe's results go."""
+    return Path(output) if output is not None else Path("runs") / Path(recipe).stem
 
 
 def prepare(
@@ -95,7 +110,7 @@ def prepare(
     read = read_recipe(recipe, overrides)
     if minutes is not None:
         read = replace(read, training=replace(read.training, minutes=minutes))
-    folder = Path(output) if output is not None else Path("runs") / read.path.stem
+    folder = output_folder(read.path, output)
     data_folder = Path(data) if data is not None else read.path.parent
     if not data_folder.is_dir():
         raise TrainingError(f"there is no data folder {data_folder}")
@@ -129,6 +144,7 @@ class _Preparation:
                 f"{place}: the tokenizer has {len(tokenizer)} tokens, the model only {config.vocab_size}; "
                 "take the tokenizer that belongs to the model (leave [tokenizer] out)"
             )
+        check_special_ids(config, recipe.model.config, f"{place}, [model]")
         knows = not is_new and any(name.endswith(_ending(recipe)) for name in old.architectures)
         config = choose_labels(recipe, config, train, knows)
 
@@ -196,8 +212,8 @@ class _Preparation:
         """
         path = self.output / RUN_FILE
         try:
-            theirs = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            theirs = parse_json(path.read_bytes())
+        except (OSError, JSONError):
             return False
         if Checkpoints(self.output / "checkpoints").latest() is not None:
             check_identity(self.output, theirs, inputs)

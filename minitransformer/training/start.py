@@ -16,6 +16,8 @@ from minitransformer.config import ModelConfig
 from minitransformer.data import Record
 from minitransformer.errors import ConfigError, MinitransformerError, TrainingError
 from minitransformer.generation import GenerationConfig
+from minitransformer.generation.inputs import written_vocabulary
+from minitransformer.generation.processors import check_tokens
 from minitransformer.models.base import GenerativeModel, PretrainedModel, read_config
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives import OBJECTIVES, Classification
@@ -74,6 +76,19 @@ def fit_to_tokenizer(config: ModelConfig, tokenizer: Tokenizer, given: Mapping[s
     return config
 
 
+def check_special_ids(config: ModelConfig, given: Mapping[str, Any], place: str) -> None:
+    """See that the special tokens that a recipe names are tokens of the model.
+
+    Raises:
+        TrainingError: one of them is not.
+    """
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
+        tokens = getattr(config, name, None)
+        for token in tokens if isinstance(tokens, (list, tuple)) else [tokens]:
+            if name in given and token is not None and not 0 <= token < config.vocab_size:
+                raise TrainingError(f"{place}: {name} is {token}; the model's tokens are 0 to {config.vocab_size - 1}")
+
+
 def choose_labels(recipe: Recipe, config: ModelConfig, records: Sequence[Record], knows: bool) -> ModelConfig:
     """The config with the labels of a classification: those of the recipe, of the model, or of the data.
 
@@ -123,8 +138,10 @@ def make_model(
         if not isinstance(model, GenerativeModel):
             raise TrainingError(f"{place}: [model.generation] is for models that generate, not {model_class.__name__}")
         try:
-            options = {**model.generation_config.to_hf(), **recipe.model.generation}
-            model.generation_config = GenerationConfig(**options)
+            options = GenerationConfig(**{**model.generation_config.to_hf(), **recipe.model.generation})
+            options.validate()
+            check_tokens(options, written_vocabulary(config))
+            model.generation_config = options
         except MinitransformerError as error:
             raise TrainingError(f"{place}: [model.generation]: {error}") from error
     return model

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import types
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from minitransformer.errors import TrainingError, did_you_mean
+from minitransformer.options import Option, declared, shown
 
 T = TypeVar("T")
 
@@ -29,14 +28,15 @@ def read_table(cls: type[T], raw: Any, place: str) -> T:
             begins with ``place``.
     """
     if not isinstance(raw, Mapping):
-        raise TrainingError(f"{place} must be a table, not {raw!r}")
+        raise TrainingError(f"{place} must be a table, not {shown(raw)}")
     fields = {f.metadata.get("key", f.name): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls)
+    options = declared(cls)
     values: dict[str, Any] = {}
     rest: dict[str, Any] = {}
     for name, value in raw.items():
         if name in fields and name != "*":
-            values[fields[name].name] = checked(value, hints[fields[name].name], f"{place}: {name}")
+            option = dataclasses.replace(options[fields[name].name], name=name)
+            values[fields[name].name] = option.read(value, TrainingError, f"{place}: ")
         elif "*" in fields:
             rest[name] = value
         else:
@@ -61,84 +61,21 @@ def check_options(cls: type, options: Mapping[str, Any], known: Iterable[str] = 
     Raises:
         TrainingError: an unknown name, with the nearest one, or a value of the wrong type.
     """
-    hints: dict[str, Any] = {}
+    table: dict[str, Option] = {}
     for klass in cls.__mro__:
         own = vars(klass).get("__init__")
         if own is None:
             continue
-        parameters = inspect.signature(own).parameters.values()
-        types_of = typing.get_type_hints(own)
-        hints |= {p.name: types_of[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in hints}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        table = {**declared(own), **table}
+        if not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(own).parameters.values()):
             break
     for name, value in options.items():
-        if name not in hints:
-            raise TrainingError(unknown(name, [*known, *hints]))
-        checked(value, hints[name], name)
+        if name not in table:
+            raise TrainingError(unknown(name, [*known, *table]))
+        table[name].read(value, TrainingError)
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
     """What to say of a key that does not exist."""
     names = [one for one in known if one != "*"]
-    return f"unknown key {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}"
-
-
-def checked(value: Any, kind: Any, name: str) -> Any:
-    """``value``, lists as tuples where they are wanted.
-
-    Raises:
-        TrainingError: it is not of this kind.
-    """
-    try:
-        return convert(value, kind)
-    except TypeError as error:
-        raise TrainingError(f"{name} must be {describe(kind)}, not {value!r}") from error
-
-
-def convert(value: Any, kind: Any) -> Any:
-    """A value of TOML as one of the Python type ``kind``.
-
-    Raises:
-        TypeError: it is none.
-    """
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        for one in inner:
-            try:
-                return convert(value, one)
-            except TypeError:
-                continue
-    elif origin is typing.Literal:
-        if isinstance(value, str) and value in inner:
-            return value
-    elif origin in (tuple, list):
-        if isinstance(value, (list, tuple)):
-            return origin(convert(one, inner[0]) for one in value)
-    elif origin is dict:
-        if isinstance(value, Mapping):
-            return {str(name): convert(one, inner[1]) for name, one in value.items()}
-    elif kind is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return value
-    raise TypeError
-
-
-WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table"}
-
-
-def describe(kind: Any) -> str:
-    """A type in words."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(describe(one) for one in inner if one is not types.NoneType)
-    if origin is typing.Literal:
-        return " or ".join(map(repr, inner))
-    if origin in (tuple, list):
-        return f"a list of {describe(inner[0]).removeprefix('a ')}s" if inner[0] is not Any else "a list"
-    if origin is dict:
-        return "a table" if inner[1] is Any else f"a table whose values are each {describe(inner[1])}"
-    return WORDS.get(kind, str(kind))
+    return f"unknown key {shown(name)}.{did_you_mean(name, names)} Known: {', '.join(names)}"

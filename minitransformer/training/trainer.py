@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -23,9 +23,11 @@ from torch.nn.utils import clip_grads_with_norm_
 
 from minitransformer.errors import TrainingError
 from minitransformer.training import distributed
+from minitransformer.training.alone import alone
 from minitransformer.training.batches import Batch, Example, Plan, collated, example_length, seed_of, share
 from minitransformer.training.blocks import blocks_of, recomputed
 from minitransformer.training.checkpoints import (
+    STATE,
     Checkpoints,
     check_identity,
     load,
@@ -77,6 +79,7 @@ class Trainer:
         save_with: a tokenizer that belongs into the folders of models.
         identity: what this run is (config, recipe, data), as JSON; resuming compares it.
         device: by default the accelerator of this process, or the CPU.
+        plan: which examples make up which batch; by default like lengths together, as ``settings`` say.
 
     Raises:
         TrainingError: settings and data do not fit together.
@@ -95,6 +98,7 @@ class Trainer:
         save_with: Savable | None = None,
         identity: Mapping[str, Any] | None = None,
         device: torch.device | str | None = None,
+        plan: Plan | None = None,
     ) -> None:
         if not hasattr(model, "save_pretrained"):
             raise TrainingError(f"{type(model).__name__} has no save_pretrained, so it could not be kept")
@@ -102,7 +106,7 @@ class Trainer:
         self.folder, self.save_with = Path(folder), save_with
         self.device = distributed.own_device() if device is None else torch.device(device)
         shares = distributed.world_size() * settings.accumulate
-        self.plan = Plan([example_length(example) for example in examples], settings, shares)
+        self.plan = plan or Plan([example_length(example) for example in examples], settings, shares)
         self.steps = self.plan.steps
         self.evaluate_every = settings.evaluate_every or math.ceil(self.steps / 10)
         self.save_every = settings.save_every or math.ceil(self.steps / 10)
@@ -125,9 +129,12 @@ class Trainer:
         """
         with ExitStack() as stack:
             stack.enter_context(distributed.process_group(self.device))
+            stack.enter_context(alone(self.folder))
             engine, optimizer = self._set_up(stack)
             history = self._resume(engine, optimizer)
             if history.is_complete():
+                if distributed.from_first(not (self.folder / "final" / "config.json").is_file()):
+                    self._save_model(engine, "final")  # somebody has removed it
                 return history
             if history.step == 0:
                 self.validation.metrics(engine)
@@ -161,13 +168,14 @@ class Trainer:
         settings = self.settings
         batch = collated(self.examples, indices, self.objective.collate, settings.seed, COLLATE, step)
         counts = self.objective.counts(batch)  # of the whole batch, so that the shares of the loss add up to its mean
-        rate = learning_rate(step, self.steps, settings)
+        rate = self.rate(step)
         torch.manual_seed(seed_of(settings.seed, DROPOUT, step, engine.rank))
         engine.step.train()
 
         losses = []
-        for i, rows in enumerate(share(batch, engine.rank, engine.world, settings.accumulate)):
-            last = i == settings.accumulate - 1
+        micro_batches = [rows for rows in share(batch, engine.rank, engine.world, settings.accumulate) if _any(rows)]
+        for i, rows in enumerate(micro_batches):
+            last = i == len(micro_batches) - 1
             losses.append(engine.backward(self._to_device(rows), counts, self._autocast(), exchange=last))
         loss, clock.is_over = distributed.agreed(torch.stack(losses).sum(), clock.should_stop())
         norm = gradient_norm(engine.model)
@@ -189,7 +197,15 @@ class Trainer:
         if self.settings.gradient_checkpointing:
             stack.enter_context(recomputed(blocks_of(self.model)))
         stack.callback(self.model.eval)
-        return engine, make_optimizer(self.model.named_parameters(), self.settings)
+        return engine, self.make_optimizer()
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """A new optimizer, its state made."""
+        return make_optimizer(self.model.named_parameters(), self.settings)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return learning_rate(step, self.steps, self.settings)
 
     def _probe(self, step: nn.Module) -> None:
         """Send one example there and back, for an engine that wants to know which parameters get a gradient."""
@@ -204,9 +220,9 @@ class Trainer:
             self.checkpoints.check_room(tensors)
             return History()
         state = read_state(path)
-        check_identity(path, state["identity"], self.identity)
+        history = History.from_dict(state.get("history"), str(path / STATE))
+        check_identity(path, state.get("identity") or {}, self.identity)
         load(path, tensors)
-        history = History(**state["history"])
         if not history.is_complete():
             history.stopped = None
         return history
@@ -232,7 +248,7 @@ class Trainer:
     def _is_due(self, every: int, history: History) -> bool:
         return history.step % every == 0 or history.step == self.steps
 
-    def _reason_to_stop(self, history: History, clock: _Clock) -> str | None:
+    def _reason_to_stop(self, history: History, clock: _Clock) -> Literal["finished", "patience", "minutes"] | None:
         if history.step >= self.steps:
             return "finished"
         if self.settings.patience is not None and history.worse_evaluations >= self.settings.patience:
@@ -256,6 +272,10 @@ class Trainer:
             f"Stopped before the weights changed. {kept} The batch held the examples {shown} (counted from 0). "
             "Try a lower learning_rate, a longer warmup, or look at these examples."
         )
+
+
+def _any(rows: Batch) -> bool:
+    return len(next(iter(rows.values()))) > 0
 
 
 class _Clock:

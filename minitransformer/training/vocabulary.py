@@ -26,7 +26,9 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from minitransformer.errors import TrainingError
 from minitransformer.tokenization import AutoTokenizer
+from minitransformer.tokenization.auto import CLASSES, check_overrides
 from minitransformer.tokenization.base import Tokenizer
+from minitransformer.tokenization.bounds import MOST_PIECES
 from minitransformer.tokenization.sentencepiece import read_model
 
 Kind = Literal["wordpiece", "byte-bpe", "sentencepiece"]
@@ -104,7 +106,10 @@ def learn_tokenizer(
         raise TrainingError("a byte-bpe vocabulary keeps case: leave lowercase out")
     if kind != "wordpiece" and letters is not None:
         raise TrainingError(f"letters belongs to a vocabulary of kind 'wordpiece', not {kind!r}: leave it out")
+    if not 1 <= vocab_size <= MOST_PIECES:
+        raise TrainingError(f"vocab_size must be from 1 to {MOST_PIECES:,}, not {vocab_size}")
     family = families[architecture]
+    check_overrides(CLASSES[family], settings)  # before anything is learnt
     folder.mkdir(parents=True, exist_ok=True)
     if kind == "wordpiece":
         _write_lines(folder / "vocab.txt", learn_wordpiece(texts, vocab_size, lowercase=lowercase, letters=letters))

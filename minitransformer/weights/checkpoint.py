@@ -1,24 +1,24 @@
 """Checkpoint files: model.safetensors or pytorch_model.bin, whole or in shards; read lazily, written atomically.
 
-A pickle (.bin) is only ever opened by PyTorch's ``weights_only`` loader, which runs no code from the file.
+A pickle (.bin) is read as data only (`weights/pickled.py`): nothing in it runs.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from minitransformer.errors import CheckpointError, MissingFileError
+from minitransformer.errors import CheckpointError, MissingFileError, SavingError
+from minitransformer.files import draft_of, remove_outdated, together, write_whole
 from minitransformer.hub import Repository, as_repository, check_no_pointer, contents, read_json
+from minitransformer.weights.pickled import PickleFile, damaged
 
 FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Where weights may be, in order of preference."""
@@ -33,7 +33,7 @@ class SafetensorsFile:
         try:
             file: Any = safe_open(path, framework="pt")
         except SafetensorError as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         self._file = file
         written_for = (file.metadata() or {}).get("format", "pt")
         if written_for not in ("pt", "tf", "flax", "mlx"):
@@ -53,41 +53,6 @@ class SafetensorsFile:
         return tensor
 
 
-class PickleFile:
-    """One pytorch_model.bin, read without running anything in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.where = str(path)
-        check_no_pointer(path)
-        try:
-            with open(path, "rb") as file:
-                is_zip = file.read(2) == b"PK"  # the old format cannot be mapped
-            self._tensors: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-        except Exception as error:  # a damaged file raises almost anything: KeyError, struct.error, EOFError, ...
-            refused = re.search(r"GLOBAL (\S+)", str(error))
-            if refused is None:
-                raise _damaged(path, error) from error
-            raise CheckpointError(
-                f"{path} holds more than tensors: it wants to use {refused[1]}. It was not opened, because a pickle "
-                "can run any code. Ask its author for a .safetensors file."
-            ) from error
-        if not isinstance(self._tensors, dict):
-            raise CheckpointError(f"{path} holds a {type(self._tensors).__name__}, not a dictionary of tensors")
-        for name, value in self._tensors.items():
-            if not isinstance(value, Tensor):
-                raise CheckpointError(f"{path}: {name!r} is of type {type(value).__name__}, not a tensor")
-
-    def names(self) -> list[str]:
-        return list(self._tensors)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._tensors[name].shape)
-
-    def read(self, name: str, *, transient: bool = False) -> Tensor:
-        tensor: Tensor = self._tensors[name]
-        return tensor
-
-
 class ShardedCheckpoint:
     """Several files and an index that says which tensor is in which."""
 
@@ -97,9 +62,12 @@ class ShardedCheckpoint:
         if not isinstance(weight_map, dict) or not weight_map:
             raise CheckpointError(f"{index} has no weight_map that says which tensor is in which file")
         self._shard_of: dict[str, SafetensorsFile | PickleFile] = {}
-        for file in sorted(set(weight_map.values()), key=str):
-            if not isinstance(file, str) or Path(file).name != file:
-                raise CheckpointError(f"{index} names {file!r} as a shard, which is no name of a file beside it")
+        strange = [file for file in weight_map.values() if not isinstance(file, str)]
+        files = [] if strange else sorted(set(weight_map.values()))
+        strange += [file for file in files if Path(file).name != file or "\0" in file]
+        if strange:
+            raise CheckpointError(f"{index} names {strange[0]!r:.100} as a shard, which is no name of a file beside it")
+        for file in files:
             try:
                 shard = open_shard(file)
             except MissingFileError as error:
@@ -195,28 +163,25 @@ def save_checkpoint(
         names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
     if variant is not None:
         names = [_of_variant(name, variant) for name in names]
-    parts = [folder / f"{name}.part" for name in names]
     whole, index = (folder / (name if variant is None else _of_variant(name, variant)) for name in FILES[:2])
-    try:
-        for shard, part in zip(shards, parts, strict=True):
+    with together():
+        for shard, name in zip(shards, names, strict=True):
             contiguous = {name: tensor.contiguous() for name, tensor in shard.items()}
-            save_file(contiguous, part, metadata={"format": "pt"})
+            with draft_of(folder / name) as draft:
+                try:
+                    save_file(contiguous, draft, metadata={"format": "pt"})
+                except SafetensorError as error:  # such as a full disk
+                    raise SavingError(f"{folder / name} cannot be written: {error}") from error
         if len(shards) > 1:
             total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
             weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
             text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2)
-            parts.append(index.with_name(f"{index.name}.part"))
-            parts[-1].write_text(text + "\n", encoding="utf-8")
+            write_whole(index, text + "\n")
             names.append(index.name)
-        for name, part in zip(names, parts, strict=True):
-            os.replace(part, folder / name)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
-    shard_names = "model-*-of-*.safetensors" if variant is None else f"model.{variant}-*-of-*.safetensors"
-    for old in [whole, index, *folder.glob(shard_names)]:
-        if old.name not in names:
-            old.unlink(missing_ok=True)
+        shard_names = "model-*-of-*.safetensors" if variant is None else f"model.{variant}-*-of-*.safetensors"
+        for old in [whole, index, *folder.glob(shard_names)]:
+            if old.name not in names:
+                remove_outdated(old)
 
 
 def _shards(tensors: Mapping[str, Tensor], max_size: int | None) -> list[dict[str, Tensor]]:
@@ -230,10 +195,3 @@ def _shards(tensors: Mapping[str, Tensor], max_size: int | None) -> list[dict[st
         shards[-1][name] = tensor
         filled += size
     return shards
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return CheckpointError(
-        f"{path} ({path.stat().st_size} bytes) is damaged or cut off ({reason}). Fetch or copy it again."
-    )

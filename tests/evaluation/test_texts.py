@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from pathlib import Path
@@ -11,7 +12,6 @@ import pytest
 import sacrebleu
 import tiny_folders
 import torch
-from rouge_score.rouge_scorer import RougeScorer
 from scipy.stats import spearmanr
 
 from minitransformer import AutoModel, AutoTokenizer, pipeline
@@ -30,6 +30,7 @@ REFERENCES = [
 FOUND = ["The cat is asleep on a mat.", "Paris is capital of France.", "Who sleeping there?"]
 MANY = [{"source": "x", "references": texts} for texts in REFERENCES]
 ONE = [{"source": "x", "target": texts[0]} for texts in REFERENCES]
+REFERENCE = Path(__file__).with_name("reference_scores.json")
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +85,13 @@ def test_untranslated() -> None:
 
 def test_rouge_is_that_of_rouge_score() -> None:
     evaluation = Summarization()
-    scores = evaluation.score(FOUND, evaluation.prepare(MANY))
-    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
-    for name in ("rouge1", "rouge2", "rougeL"):
-        best = [max(scorer.score(text, f)[name].fmeasure for text in t) for t, f in zip(REFERENCES, FOUND, strict=True)]
-        assert scores[name] == pytest.approx(100 * sum(best) / 3)
+    cases = json.loads(REFERENCE.read_text(encoding="utf-8"))["texts"]
+    records = evaluation.prepare([{"source": "x", "references": case["wanted"]} for case in cases])
+    for case, record in zip(cases, records, strict=True):
+        assert list(evaluation.score([case["found"]], [record]).values()) == pytest.approx(case["scores"]), case
+    together = evaluation.score([case["found"] for case in cases], records)
+    assert list(together) == ["rouge1", "rouge2", "rougeL"]
+    assert together["rougeL"] == pytest.approx(sum(case["scores"][2] for case in cases) / len(cases))
 
 
 def test_lead_one() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from minitransformer.errors import GenerationError
 from minitransformer.generation import GenerationConfig, UnknownOptionError
-from minitransformer.generation.config import DEFAULTS, NOT_OFFERED, RANGES, WITHOUT_EFFECT, resolve
+from minitransformer.generation.config import DEFAULTS, NOT_OFFERED, OPTIONS, WITHOUT_EFFECT, resolve
 
 
 def test_defaults_are_those_of_the_reference():
@@ -20,7 +20,8 @@ def test_defaults_are_those_of_the_reference():
             assert getattr(ours, name) == getattr(reference, name), name
     known = {*DEFAULTS, *NOT_OFFERED, *WITHOUT_EFFECT}
     assert {name for name in vars(reference) if not name.startswith("_")} == known
-    assert set(RANGES) <= set(DEFAULTS)
+    assert set(OPTIONS) == known
+    assert all(option.doc for name, option in OPTIONS.items() if name != "transformers_version")
 
 
 def test_holds_only_what_was_said():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from models.twins import albert, distilbert, electra, roberta
+from models.twins import albert, bert, distilbert, electra, roberta
 from models.twins.twin import random_ids
 
 from minitransformer import (
     AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForNextSentencePrediction,
     AutoModelForPreTraining,
     AutoModelForSequenceClassification,
 )
@@ -158,6 +159,19 @@ def test_albert_with_more_blocks_in_a_group_than_layers():
 def test_albert_groups_that_cannot_be(changes, message):
     with pytest.raises(ConfigError, match=message):
         AlbertConfig.from_hf({**albert.CONFIG, **changes})
+
+
+def test_bert_pretraining_is_both_of_its_heads(tmp_path):
+    reference_twin("BertForPreTraining", **bert.CONFIG).save_pretrained(tmp_path)
+    model = AutoModelForPreTraining.from_pretrained(tmp_path)
+    ids = random_ids(2, 5)
+    assert model(ids, labels=ids).loss is None
+    assert model(ids, labels=ids, next_sentence_label=torch.tensor([0, 1])).loss > 0
+    assert model(ids).keys() == ["prediction_logits", "seq_relationship_logits"]
+    words = AutoModelForMaskedLM.from_pretrained(tmp_path)  # the file serves either alone, too
+    assert torch.equal(words(ids).logits, model(ids).prediction_logits)
+    order = AutoModelForNextSentencePrediction.from_pretrained(tmp_path)
+    assert torch.equal(order(ids).logits, model(ids).seq_relationship_logits)
 
 
 def test_albert_pretraining_wants_both_labels(tmp_path):

@@ -189,7 +189,7 @@ def test_bad_input(pair):
         ({"num_beams": 3}, "no meaning without joint=True"),
         ({"joint": True, "num_beams": 0}, "num_beams must be"),
         ({"whole_targets": True, "targets": ["fox"], "normalize": "words"}, "normalize must be 'targets' or 'pieces'"),
-        ({"whole_targets": True, "targets": ["fox", 3]}, "targets must be words"),
+        ({"whole_targets": True, "targets": ["fox", 3]}, "targets must be a text or a list of texts"),
         ({"whole_targets": True, "targets": []}, "targets is empty"),
         ({"whole_targets": True, "targets": [" "]}, "has no tokens"),
         ({"whole_targets": True, "targets": ["x" * 60]}, "the model has positions for 56"),

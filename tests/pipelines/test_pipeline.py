@@ -29,8 +29,8 @@ def test_tasks_and_aliases():
 
 
 def test_default_models_are_named(caplog):
-    assert default_model("translation_en_to_ro", find_class("translation")) == "t5-base"
-    assert "uses t5-base" in caplog.text
+    assert default_model("translation_en_to_ro", find_class("translation"), None)[0] == "google-t5/t5-base"
+    assert "uses google-t5/t5-base at revision a9723ea" in caplog.text
     with pytest.raises(PipelineError, match="no default model for translation_en_to_nl"):
         pipeline("translation_en_to_nl")
 

@@ -71,7 +71,7 @@ def test_bad_input(pair):
     for labels in ([], "", " , "):
         with pytest.raises(PipelineError, match="candidate_labels"):
             mine(TEXTS[0], labels)
-    with pytest.raises(PipelineError, match="must be a list of strings"):
+    with pytest.raises(PipelineError, match="must be a text or a list of texts"):
         mine(TEXTS[0], [1, 2])
     for template in ("no place for it", "two {} places {}", "a {name}", "half {", 3):
         with pytest.raises(PipelineError, match="with {} for the label"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tokenization.comparison import HARD, Comparison
 from transformers import AutoTokenizer as Reference
 
 from minitransformer import AutoTokenizer
+from minitransformer.hub import read_json
 
 TEXTS = make.LINES[:20] + HARD
 FAST = {
@@ -106,6 +108,72 @@ def test_tokenizer_json_of_no_family(tmp_path: Path) -> None:
     comparison = compare(folder)
     assert comparison.equal()
     assert comparison.ours.padding_side == "left"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "config"),
+    [
+        ("kimono", None),
+        ("kimono", {}),
+        ("bert", {"tokenizer_class": "KimonoTokenizerFast"}),
+        (None, {"tokenizer_class": "KimonoTokenizer"}),
+    ],
+)
+def test_a_tokenizer_json_is_enough_for_any_architecture(
+    model_type: str | None, config: dict[str, Any] | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = AutoTokenizer.from_pretrained(make.roberta(tmp_path / "a"))
+    folder = make.folder(tmp_path / "b", model_type, config)
+    known.backend.save(str(folder / "tokenizer.json"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer(make.LINES[:9])["input_ids"] == known(make.LINES[:9])["input_ids"]
+    assert ("KimonoTokenizer" in caplog.text) == bool(config)
+    make.write(folder / "config.json", {"model_type": "kimono", "tokenizer_class": "KimonoTokenizer"})
+    assert type(AutoTokenizer.from_pretrained(folder)) is type(tokenizer)
+
+
+FORMS = ["additional_special_tokens", "as dictionaries", "added_tokens_decoder", "old files", "tokenizer.json", "asked"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("build", [make.wordpiece, make.roberta, make.t5, make.marian])
+def test_reading_thousands_of_added_tokens_takes_no_time(build: Any, form: str, tmp_path: Path) -> None:
+    """A quadratic reading of 4,000 takes a minute."""
+    names = [f"<new {i}>" for i in range(4000)]
+    folder = build(tmp_path / "a")
+    size = len(AutoTokenizer.from_pretrained(folder))
+    config, overrides = read_json(folder / "tokenizer_config.json"), {}
+    flags = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False}
+    match form:
+        case "additional_special_tokens":
+            config["additional_special_tokens"] = names
+        case "as dictionaries":
+            config["additional_special_tokens"] = [{"content": name, **flags} for name in names]
+        case "added_tokens_decoder":
+            tokens = AutoTokenizer.from_pretrained(folder).added_tokens_decoder
+            known = {str(i): token.__getstate__() for i, token in tokens.items()}
+            config["added_tokens_decoder"] = known | {
+                str(size + i): {"content": name, "special": True, **flags} for i, name in enumerate(names)
+            }
+        case "old files":
+            make.write(folder / "added_tokens.json", {name: size + i for i, name in enumerate(names)})
+            tokens = [{"content": name, **flags} for name in names]
+            make.write(folder / "special_tokens_map.json", {"additional_special_tokens": tokens})
+        case "tokenizer.json":
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            tokenizer.add_special_tokens({"additional_special_tokens": names})
+            tokenizer.save_pretrained(folder)
+            config = read_json(folder / "tokenizer_config.json")
+        case "asked":
+            overrides = {"additional_special_tokens": names}
+    make.write(folder / "tokenizer_config.json", config)
+    started = time.process_time()
+    tokenizer = AutoTokenizer.from_pretrained(folder, **overrides)
+    rows = tokenizer(["a <new 3> key", *make.LINES[:5]])
+    tokenizer.batch_decode(rows["input_ids"], skip_special_tokens=True)
+    assert time.process_time() - started < 5
+    assert tokenizer.convert_tokens_to_ids(["<new 0>", "<new 3999>"]) == [len(tokenizer) - 4000, len(tokenizer) - 1]
+    assert tokenizer.convert_tokens_to_ids("<new 3>") in rows["input_ids"][0]
 
 
 def test_old_files(tmp_path: Path) -> None:

@@ -9,17 +9,16 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.distributed.checkpoint import filesystem
-from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 from training.toy_run import NextToken, tiny_model, toy_trainer
 
 from minitransformer.errors import TrainingError
-from minitransformer.training import checkpoints, logs
+from minitransformer.training import checkpoints, logs, tensor_files
 from minitransformer.training.checkpoints import Checkpoints, load, read_state, size_in_bytes, training_tensors
 from minitransformer.training.optimizer import make_optimizer
 from minitransformer.training.settings import Settings
-from minitransformer.training.tensor_files import METADATA
+from minitransformer.training.tensor_files import BOXES
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -55,7 +54,7 @@ def test_a_shared_weight_is_written_once():
     optimizer = make_optimizer(model.named_parameters(), Settings(steps=1))
     names = training_tensors(model, optimizer)
     assert "model.backbone.embeddings.word.weight" in names
-    assert "model.head.weight" not in names
+    assert "model.head.output.weight" not in names
     assert {name.split(".")[1] for name in names if name.startswith("optimizer.")} == {"step", "exp_avg", "exp_avg_sq"}
 
 
@@ -72,9 +71,9 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, tensors, monkeypa
     kept = Checkpoints(tmp_path)
     good = kept.save(1, tensors, {"step": 1})
     if what == "tensors":
-        monkeypatch.setattr(filesystem.FileSystem, "create_stream", full_disk)
+        monkeypatch.setattr(tensor_files, "save_file", full_disk)
     else:
-        monkeypatch.setattr(checkpoints, "_write_durably", full_disk)
+        monkeypatch.setattr(checkpoints, "write_whole", full_disk)
     needed = size_in_bytes(tensors)
     assert needed == 6 * 4 + 8 + 2 * 8
     with pytest.raises(TrainingError, match=rf"{re.escape(str(tmp_path))} .*No space left.* {needed} bytes"):
@@ -88,7 +87,7 @@ def test_training_stops_when_the_disk_is_full_and_can_go_on(tmp_path, monkeypatc
     class FillsDisk(NextToken):
         def loss(self, model, batch, counts):
             if self.step == 3:
-                monkeypatch.setattr(filesystem.FileSystem, "create_stream", full_disk)
+                monkeypatch.setattr(tensor_files, "save_file", full_disk)
             return super().loss(model, batch, counts)
 
     with pytest.raises(TrainingError, match=r"No space left .* make room and start again"):
@@ -169,39 +168,65 @@ def test_damaged_checkpoints_are_named(tmp_path, tensors):
     (path / checkpoints.STATE).write_text("{")
     with pytest.raises(TrainingError, match=r"state\.json is damaged"):
         read_state(path)
-    data = next(path.glob("*.distcp"))
-    data.write_bytes(data.read_bytes()[:100])
-    with pytest.raises(TrainingError, match=rf"{re.escape(str(path))} cannot be read"):
-        load(path, tensors)
-    (path / METADATA).unlink()
-    with pytest.raises(TrainingError, match=rf"{re.escape(str(path))} cannot be read"):
+    (data,) = path.glob("*.safetensors")
+    whole = data.read_bytes()
+    for size in (0, 7, 100, len(whole) - 1):
+        data.write_bytes(whole[:size])
+        with pytest.raises(TrainingError, match=rf"{re.escape(str(path))} cannot be read"):
+            load(path, tensors)
+    data.unlink()
+    with pytest.raises(TrainingError, match=rf"{re.escape(str(path))} cannot be read \(it holds no tensors\)"):
         load(path, tensors)
 
 
 def test_a_tensor_that_is_missing(tmp_path, tensors):
     path = Checkpoints(tmp_path).save(1, tensors, {})
-    with pytest.raises(TrainingError, match=r"cannot be read .*unknown"):
-        load(path, {**tensors, "unknown": torch.zeros(2)})
+    for name, tensor, reason in (
+        ("unknown", torch.zeros(2), "it has no tensor unknown"),
+        ("a", torch.zeros(3, 2), r"a is of shape \(2, 3\), not \(3, 2\)"),
+        ("a", torch.zeros(6), r"a is of shape \(2, 3\), not \(6,\)"),
+        ("b", torch.tensor(0.0), "b is of type torch.float64, not torch.float32"),
+    ):
+        with pytest.raises(TrainingError, match=f"cannot be read .*{reason}"):
+            load(path, {**tensors, name: tensor})
 
 
-class Harmful:
-    def __reduce__(self):
-        return os.mkdir, ("harm-was-done",)
+@pytest.mark.parametrize(
+    "head",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"a": 3}',
+        '{"a": {"whole": [2, 3], "begin": [0]}}',
+        '{"a": {"whole": [2], "begin": [-1]}}',
+    ],
+)
+def test_files_of_somebody_else_are_no_checkpoint(tmp_path, tensors, head):
+    path = Checkpoints(tmp_path).save(1, tensors, {})
+    (data,) = path.glob("*.safetensors")
+    for metadata in ({BOXES: head}, {"format": "pt"}, None):
+        save_file({"a": tensors["a"]}, data, metadata=metadata)
+        with pytest.raises(TrainingError, match=r"cannot be read \(tensors-00000.safetensors "):
+            load(path, {"a": tensors["a"]})
 
 
-def test_a_pickle_that_wants_to_run_code(tmp_path, tensors, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = Checkpoints(tmp_path / "run").save(1, tensors, {})
-    (path / METADATA).write_bytes(pickle.dumps(Harmful()))
-    with pytest.raises(TrainingError, match=r"asks for posix.mkdir|asks for nt.mkdir"):
-        load(path, tensors)
-    assert not (tmp_path / "harm-was-done").exists()
+def test_a_part_that_is_missing(tmp_path, tensors):
+    path = Checkpoints(tmp_path).save(1, {"a": torch.zeros(4, 3)}, {})
+    (data,) = path.glob("*.safetensors")
+    head = '{"a": {"whole": [4, 3], "begin": [2, 0]}}'
+    save_file({"a": torch.ones(2, 3)}, data, metadata={BOXES: head})  # what a second process wrote
+    with pytest.raises(TrainingError, match="a part of a is not there"):
+        load(path, {"a": torch.zeros(4, 3)})
 
 
-def test_values_that_are_no_tensors_are_not_unpickled(tmp_path, tensors):
-    path = Checkpoints(tmp_path).save(1, {**tensors, "d": torch.zeros(1)}, {})
-    metadata = pickle.loads((path / METADATA).read_bytes())
-    metadata.state_dict_metadata["d"] = BytesStorageMetadata()
-    (path / METADATA).write_bytes(pickle.dumps(metadata))
-    with pytest.raises(TrainingError, match="d is no tensor"):
-        load(path, tensors)
+def test_nothing_is_pickled(tmp_path, tensors, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("something was pickled")
+
+    for module, name in ((pickle, "dump"), (pickle, "dumps"), (pickle, "load"), (pickle, "loads"), (torch, "load")):
+        monkeypatch.setattr(module, name, refuse)
+    path = Checkpoints(tmp_path).save(1, tensors, {})
+    load(path, {name: torch.zeros_like(tensor) for name, tensor in tensors.items()})
+    (data,) = path.glob("*.safetensors")
+    assert {*load_file(data)} == {*tensors} and len(list(path.iterdir())) == 2

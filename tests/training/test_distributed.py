@@ -67,7 +67,7 @@ def test_shares_of_two_processes_resume_on_one(together, alone):
     assert before == pytest.approx(alone[0][: len(before)], abs=1e-10)
     assert len(before) == 10  # three steps
     checkpoint = folder / "checkpoints" / "step-000002"
-    assert len(list(checkpoint.glob("*.distcp"))) == 2  # each process wrote its share
+    assert len(list(checkpoint.glob("*.safetensors"))) == 2  # each process wrote its share
 
     toy_trainer(folder, NextToken(noise=0.1), **RUN).train()
     assert numbers(folder) == pytest.approx(alone[0], abs=1e-8)

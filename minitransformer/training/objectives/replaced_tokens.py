@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from minitransformer.config import ModelConfig
 from minitransformer.errors import TrainingError
+from minitransformer.files import together
 from minitransformer.models.electra import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives.base import Batch, Example, check_share, model_inputs, vocabulary_loss, widen
@@ -43,7 +44,7 @@ class ElectraPair(nn.Module):
         if shapes[0] != shapes[1]:
             raise TrainingError(f"generator and discriminator must have embeddings of one shape, not {shapes}")
         generator.backbone.embeddings = ours
-        cast(Any, generator.head).decoder.weight = ours.word.weight
+        cast(Any, generator.head).output.weight = ours.word.weight
         self.discriminator, self.generator = discriminator, generator
 
     @property
@@ -67,8 +68,9 @@ class ElectraPair(nn.Module):
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """The discriminator in the folder itself, the generator in its folder ``generator``."""
-        self.discriminator.save_pretrained(folder, **options)
-        self.generator.save_pretrained(Path(folder) / "generator", **options)
+        with together(folder):
+            self.discriminator.save_pretrained(folder, **options)
+            self.generator.save_pretrained(Path(folder) / "generator", **options)
 
     def forward_parameters(self) -> set[str]:
         """What both models take."""

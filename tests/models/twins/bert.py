@@ -18,6 +18,14 @@ ACTIVATIONS = {"": {}, "gelu_new": {"hidden_act": "gelu_new"}, "relu": {"hidden_
 TYPES = {"token_types": 3}
 TWINS = [
     *twins("BertModel", "", *BASE, ACTIVATIONS, **TYPES),
+    *twins(
+        "BertForPreTraining",
+        "ForPreTraining",
+        *BASE,
+        {"": {}, "untied": {"tie_word_embeddings": False}},
+        labels=("words", "next"),
+        **TYPES,
+    ),
     *twins("BertForMaskedLM", "ForMaskedLM", *BASE, {"": {}, "untied": {"tie_word_embeddings": False}}, **TYPES),
     *twins("BertForNextSentencePrediction", "ForNextSentencePrediction", *BASE, **TYPES),
     *twins("BertForSequenceClassification", "ForSequenceClassification", *BASE, LABELS, **TYPES),

@@ -28,7 +28,7 @@ class Twin:
     token_types: int = 0
     """How many token types there are; 0 if the model takes none."""
     labels: tuple[str, ...] = ()
-    """What its loss compares with, where the head does not say: "words", "order" of two texts, "replaced" words."""
+    """What its loss compares with, where the head does not say: "words", "order" or "next" of texts, "replaced"."""
     target: bool = False
     """Whether the model without a head needs decoder inputs: it makes none from the source."""
     atol: float = 1e-10
@@ -123,5 +123,6 @@ def labels_for(twin: Twin, inputs: dict[str, torch.Tensor]) -> dict[str, torch.T
         labels[0, :2] = -100
     if twin.kind == "decoder":  # what is predicted at padding is nobody's business
         labels = labels.masked_fill(inputs["attention_mask"] == 0, -100)
-    order = {"sentence_order_label": torch.arange(batch) % 2} if "order" in twin.labels else {}
+    names = {"order": "sentence_order_label", "next": "next_sentence_label"}
+    order = {names[kind]: torch.arange(batch) % 2 for kind in twin.labels if kind in names}
     return {"labels": labels, **order}

@@ -1,0 +1,488 @@
+"""One thread a model, and what it does next: whatever waits when the model becomes free runs together.
+
+Nothing waits for company. A request is a `Work`: its inputs become chunks, and the chunks of all works that wait share
+batches by the pipelines' own rules (pipelines/batching.py: like lengths together, so many tokens, nothing that could
+change a result), so that the answers are those of single calls. The oldest work is always in the next batch. Texts that
+are written token by token (generating.py) advance by one token each between two batches.
+
+All work with a model's pipelines and tokenizer is done in its thread, so that nothing else needs a lock.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from minitransformer.errors import GenerationError, MinitransformerError
+from minitransformer.pipelines.base import Pipeline
+from minitransformer.pipelines.batching import Chunk, plan_batches
+from minitransformer.pipelines.generating import GeneratingPipeline
+from minitransformer.pipelines.options import Steps
+from minitransformer.serve.errors import ApiError, failed, invalid, without_paths, wrong
+
+logger = logging.getLogger("minitransformer.serve")
+
+CLOSING = "The server is shutting down: ask again."
+
+
+@dataclass(eq=False)
+class Work:
+    """A request for one model, and how far it is.
+
+    Attributes:
+        inputs: of the pipeline.
+        options: of the pipeline, for all of them.
+        pipe: gives the pipeline; called in the model's thread.
+        answer: makes the JSON of the results, one for each input.
+        finish: makes the result of an input of its outputs; by default the pipeline's own.
+        truncation_side: of the tokenizer, for this request.
+        seed: of samples.
+        max_tokens: of all inputs together.
+        deadline: ``time.monotonic()`` at which the work is given up, if it has not begun.
+    """
+
+    inputs: Sequence[Any]
+    options: dict[str, Any]
+    pipe: Callable[[], Pipeline]
+    answer: Callable[[list[Any]], Any]
+    finish: Callable[[Pipeline, list[Chunk], dict[str, Any]], Any] | None = None
+    truncation_side: str | None = None
+    seed: int | None = None
+    max_tokens: int = 1 << 17
+    deadline: float = float("inf")
+    arrived: float = field(default_factory=time.monotonic)
+    future: Future[Any] = field(default_factory=Future)
+    notes: list[str] = field(default_factory=list)
+    queued: float = 0.0
+    inference: float = 0.0
+    batch_size: int = 0
+    alone: bool = False
+    missing: int = 0
+    steps: Steps | None = None
+    outputs: list[list[Chunk | None]] = field(default_factory=list)
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.future.cancelled()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an answer, or nobody to read it."""
+        return self.future.done()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer by an error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def prepare(self) -> list[_Row]:
+        """The chunks of all inputs."""
+        pipe = self.pipe()
+        self.steps = sampling(pipe, pipe.steps(settle_sampling(pipe, self.options, self.notes)), self.seed)
+        rows = []
+        with cutting(pipe, self.truncation_side):
+            for number, item in enumerate(self.inputs):
+                chunks = pipe.prepare(item, self.steps.preprocess)
+                self.outputs.append([None] * len(chunks))
+                rows += [_Row(self, pipe, number, place, chunk) for place, chunk in enumerate(chunks)]
+        tokens = sum(row.chunk["input_ids"].shape[-1] for row in rows)
+        if tokens > self.max_tokens:
+            raise invalid(f"the request has {tokens} tokens, and may have {self.max_tokens}: send less at once")
+        self.missing = len(rows)
+        return rows
+
+    def complete(self, pipe: Pipeline) -> None:
+        """All outputs are there: make the answer, unless that fails."""
+        assert self.steps is not None
+        results = []
+        for outputs in self.outputs:
+            whole = [output for output in outputs if output is not None]
+            finish = self.finish or (lambda pipe, outputs, options: pipe.finish(outputs, options))
+            results.append(finish(pipe, whole, self.steps.postprocess))
+        content = to_json(self.answer(results))
+        if not self.future.done():
+            self.future.set_result(content)
+
+
+class Writer(Protocol):
+    """A text that is written token by token, beside other work."""
+
+    deadline: float
+
+    @property
+    def left(self) -> bool: ...
+    def begin(self) -> None: ...
+    def step(self) -> bool: ...
+    def fail(self, error: BaseException) -> None: ...
+
+
+@dataclass(eq=False)
+class _Row:
+    work: Work
+    pipe: Pipeline
+    number: int  # of the input
+    place: int  # of the chunk among its chunks
+    chunk: Chunk
+
+
+class Worker:
+    """The thread of one model.
+
+    Args:
+        name: of the thread.
+        max_batch: rows of a batch, and texts that are written at the same time.
+        max_waiting: works that wait.
+        log_texts: whether the log may show messages of errors, which may quote texts.
+    """
+
+    def __init__(self, name: str, max_batch: int = 32, max_waiting: int = 64, log_texts: bool = False) -> None:
+        self.max_batch, self.max_waiting, self.log_texts = max_batch, max_waiting, log_texts
+        self._changed = threading.Condition()
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._arrived: deque[Work | Writer] = deque()
+        self._to_write: deque[Writer] = deque()
+        self._rows: list[_Row] = []
+        self._writing: list[Writer] = []
+        self._closing = self._aborted = False
+        self._pipes: dict[int, Pipeline] = {}
+        self.now: Work | None = None
+        self.batch_sizes: Callable[[int], None] = lambda size: None
+        self.thread = threading.Thread(target=self._live, name=f"serve {name}", daemon=True)
+        self.thread.start()
+
+    # From other threads -----------------------------------------------------------------------------------
+
+    def submit(self, work: Work | Writer) -> None:
+        """Let a work wait for its turn.
+
+        Raises:
+            ApiError: too many wait (429), or the server is closing (503).
+        """
+        with self._changed:
+            if self._closing:
+                raise ApiError(503, CLOSING, headers={"connection": "close"})
+            if self.waiting >= self.max_waiting:
+                raise ApiError(429, "Model is overloaded", "overloaded", {"retry-after": "1"})
+            self._arrived.append(work)
+            self._changed.notify()
+
+    def call(self, function: Callable[[], Any]) -> Future[Any]:
+        """Call something in the model's thread, before all works that wait."""
+        future: Future[Any] = Future()
+        with self._changed:
+            self._calls.append((function, future))
+            self._changed.notify()
+        return future
+
+    def close(self) -> None:
+        """Take nothing new, and end when all is done."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def abort(self) -> None:
+        """End at once: what waits or runs gets an error."""
+        self._aborted = True
+        self.close()
+
+    def notice(self) -> None:
+        """Somebody left: look."""
+        with self._changed:
+            self._changed.notify()
+
+    @property
+    def waiting(self) -> int:
+        """Works that have not begun."""
+        begun = {id(row.work) for row in list(self._rows) if row.work.batch_size == 0}
+        return len(self._arrived) + len(self._to_write) + len(begun)
+
+    @property
+    def writing(self) -> int:
+        """Texts that are being written."""
+        return len(self._writing)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is to be done."""
+        return bool(self._calls or self._arrived or self._to_write or self._rows or self._writing)
+
+    # In the thread ----------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        while True:
+            with self._changed:
+                while not self.busy and not self._closing:
+                    self._changed.wait()
+                if not self.busy:
+                    return
+                calls, self._calls = self._calls, deque()
+                arrived = [self._arrived.popleft() for _ in range(len(self._arrived))]
+                self._sort_in(arrived)
+            for function, future in calls:
+                self._call(function, future)
+            for work in [each for each in arrived if isinstance(each, Work)]:
+                self._prepare(work)
+            self._drop()
+            self._write()
+            self._run_batch()
+
+    def _sort_in(self, arrived: list[Work | Writer]) -> None:
+        self._to_write.extend(each for each in arrived if not isinstance(each, Work))
+
+    def _call(self, function: Callable[[], Any], future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            self._log(error)
+            future.set_exception(error)
+
+    def _prepare(self, work: Work) -> None:
+        if work.done or self._overdue(work) or self._aborted:
+            return work.fail(ApiError(503, CLOSING, headers={"connection": "close"})) if self._aborted else None
+        self.now = work
+        try:
+            self._rows += work.prepare()
+            if not work.missing:
+                work.complete(work.pipe())
+        except Exception as error:
+            work.fail(self._as_input_error(error, work.options))
+        finally:
+            self.now = None
+
+    def _overdue(self, work: Work | Writer) -> bool:
+        late = time.monotonic() > work.deadline
+        if late:
+            work.fail(ApiError(504, "The request waited too long: ask again when there is less to do", "timeout"))
+        return late
+
+    def _drop(self) -> None:
+        """Forget works that nobody waits for, that failed, or that waited too long."""
+        for row in self._rows:
+            if self._aborted:
+                row.work.fail(ApiError(503, CLOSING, headers={"connection": "close"}))
+            elif row.work.batch_size == 0 and not row.work.done:
+                self._overdue(row.work)
+        self._rows = [row for row in self._rows if not row.work.done]
+
+    def _write(self) -> None:
+        """One token more for every text that is being written."""
+        while self._to_write and len(self._writing) < self.max_batch:
+            new = self._to_write.popleft()
+            if new.left or self._overdue(new):
+                continue
+            try:
+                new.begin()
+            except Exception as error:
+                new.fail(self._as_input_error(error, getattr(new, "options", {})))
+            else:
+                self._writing.append(new)
+        going = []
+        for text in self._writing:
+            if text.left:
+                continue
+            if self._aborted:
+                text.fail(ApiError(503, CLOSING, "incomplete_generation"))
+                continue
+            try:
+                if text.step():
+                    going.append(text)
+            except Exception as error:
+                text.fail(self._as_model_error(error))
+        self._writing = going
+
+    def _run_batch(self) -> None:
+        """The next batch: that of the oldest row."""
+        if not self._rows:
+            return
+        first = self._rows[0]
+        assert first.work.steps is not None
+        like = _forward_key(first.work)
+        rows = [row for row in self._rows if row.pipe is first.pipe and _forward_key(row.work) == like]
+        rows = [row for row in rows if row.work is first.work] if first.work.alone else rows
+        rows = [row for row in rows if not row.work.alone or row.work is first.work]
+        sharing = first.pipe.sharing(first.work.steps)
+        if sharing.in_order:
+            rows = [first]
+        else:
+            sharing = replace(sharing, rows=min(sharing.rows, self.max_batch))
+            plan = plan_batches([row.chunk for row in rows], "auto", sharing)
+            rows = [rows[i] for i in next(places for places in plan if 0 in places)]
+        works = {id(row.work): row.work for row in rows}
+        began = time.monotonic()
+        for work in works.values():
+            work.queued = work.queued if work.batch_size else began - work.arrived
+            work.batch_size = max(work.batch_size, len(rows))
+        self.batch_sizes(len(rows))
+        try:
+            options = self._watched(first.pipe, first.work.steps.forward, list(works.values()))
+            outputs = first.pipe.run([row.chunk for row in rows], options)
+        except Exception as error:
+            if len(works) > 1:  # one of them may be to blame: each by itself
+                for work in works.values():
+                    work.alone = True
+                return
+            first.work.fail(self._as_model_error(error))
+            self._drop()
+            return
+        spent = time.monotonic() - began
+        taken = set(map(id, rows))
+        self._rows = [row for row in self._rows if id(row) not in taken]
+        for row, output in zip(rows, outputs, strict=True):
+            self._take(row, output)
+        for work in works.values():
+            work.inference += spent
+            if not work.missing and not work.done:
+                self._complete(work, first.pipe)
+
+    def _take(self, row: _Row, output: Chunk) -> None:
+        row.work.outputs[row.number][row.place] = output
+        row.work.missing -= 1
+        if has_nan(output):
+            row.work.fail(failed("Inference failed: the model gave numbers that are none (NaN)"))
+
+    def _complete(self, work: Work, pipe: Pipeline) -> None:
+        self.now = work
+        try:
+            work.complete(pipe)
+        except MinitransformerError as error:
+            work.fail(wrong(without_paths(str(error))))
+        except Exception as error:
+            work.fail(self._as_model_error(error))
+        finally:
+            self.now = None
+
+    def _watched(self, pipe: Pipeline, options: dict[str, Any], works: list[Work]) -> dict[str, Any]:
+        """The options of ``forward``; one that generates looks between tokens whether anybody waits."""
+        if not isinstance(pipe, GeneratingPipeline):
+            return options
+
+        def nobody_waits(ids: Tensor, scores: Any) -> bool:
+            return self._aborted or all(work.left for work in works)
+
+        return {**options, "logits_processor": [check_numbers], "stopping_criteria": [nobody_waits]}
+
+    # Errors -----------------------------------------------------------------------------------------------
+
+    def _as_input_error(self, error: Exception, options: dict[str, Any]) -> ApiError:
+        """What is wrong with a request, from what the pipeline says about it."""
+        if isinstance(error, ApiError):
+            return error
+        text = without_paths(str(error))
+        if isinstance(error, MinitransformerError | TypeError) and text:
+            too_long = "positions for" in text or "no room for" in text
+            about_options = isinstance(error, GenerationError | TypeError) or any(name in text for name in options)
+            return invalid(text) if too_long or about_options else wrong(text)
+        self._log(error)
+        return invalid(
+            f"the inputs or parameters cannot be used ({type(error).__name__}): look at the sizes of numbers"
+        )
+
+    def _as_model_error(self, error: Exception) -> ApiError:
+        if isinstance(error, ApiError):
+            return error
+        if isinstance(error, MinitransformerError):
+            return invalid(without_paths(str(error)))
+        self._log(error)
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            return failed("Inference failed: out of memory. Send shorter texts, or fewer at once.")
+        return failed(f"Inference failed ({type(error).__name__}): the log of the server says more")
+
+    def _log(self, error: BaseException) -> None:
+        """Where it happened; the message only if the log may show texts, as it may quote them."""
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("%s%s\n%s", type(error).__name__, f": {error}" if self.log_texts else "", frames.rstrip())
+
+
+def _forward_key(work: Work) -> str:
+    assert work.steps is not None
+    return json.dumps(work.steps.forward, sort_keys=True, default=lambda value: f"{type(value).__name__} {id(value)}")
+
+
+def settle_sampling(pipe: Pipeline, options: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The options without those that say how to sample, where nothing is sampled; a note says so."""
+    from minitransformer.generation.config import SAMPLING
+
+    given = [name for name in SAMPLING if options.get(name) is not None]
+    if not isinstance(pipe, GeneratingPipeline) or not given:
+        return options
+    rest = {name: value for name, value in options.items() if name not in SAMPLING}
+    if rest.get("do_sample", pipe.generation_config.do_sample):
+        return options
+    notes.append(f"parameters; without do_sample these have no effect: {', '.join(given)}")
+    return rest
+
+
+def sampling(pipe: Pipeline, steps: Steps, seed: int | None) -> Steps:
+    """The steps with random numbers of their own, if they sample: those that ``torch.manual_seed(seed)`` gives."""
+    if not isinstance(pipe, GeneratingPipeline) or not pipe.settings(steps.forward).do_sample:
+        return steps
+    generator = torch.Generator(pipe.device)
+    generator.manual_seed(seed if seed is not None else generator.seed() % 2**63)
+    return replace(steps, forward={**steps.forward, "generator": generator})
+
+
+class cutting:  # noqa: N801
+    """Within this context a pipeline's tokenizer cuts at this side; None leaves its own."""
+
+    def __init__(self, pipe: Pipeline, side: str | None) -> None:
+        self.tokenizer, self.side = pipe.tokenizer, side
+
+    def __enter__(self) -> None:
+        self.before = self.tokenizer.truncation_side
+        if self.side is not None:
+            self.tokenizer.truncation_side = self.side  # type: ignore[assignment]
+
+    def __exit__(self, *exc: object) -> None:
+        self.tokenizer.truncation_side = self.before
+
+
+def check_numbers(ids: Tensor, scores: Tensor) -> Tensor:
+    """The scores of the next tokens themselves.
+
+    Raises:
+        ApiError: they are no numbers.
+    """
+    if scores.isnan().any():
+        raise failed("Inference failed: the model gave scores that are no numbers (NaN)")
+    return scores
+
+
+def has_nan(output: Chunk) -> bool:
+    """Whether anything in there is no number."""
+    for value in output.values():
+        for tensor in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(tensor, Tensor) and tensor.is_floating_point() and bool(tensor.isnan().any()):
+                return True
+    return False
+
+
+def to_json(content: Any) -> bytes:
+    """An answer as JSON.
+
+    Raises:
+        ApiError: it holds what JSON has no number for.
+    """
+    try:
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain).encode()
+    except ValueError as error:
+        raise failed("Inference failed: the answer holds numbers that are not finite") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor) or hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"an answer holds a {type(value).__name__}")
