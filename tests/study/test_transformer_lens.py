@@ -48,7 +48,10 @@ def test_attributions_are_the_same_where_folding_moves_nothing(theirs: dict[str,
     what the values get from biases to the block's bias, where here it is the heads': that is taken off."""
     model = subject(twin_named(MODEL))
     ours = study.attribute_logits(model, inputs(BASE), WORD, FOIL)
-    norm, unembedding = model.backbone.decoder.final_norm, model.head.weight[WORD] - model.head.weight[FOIL]
+    norm, unembedding = (
+        model.backbone.decoder.final_norm,
+        model.head.output.weight[WORD] - model.head.output.weight[FOIL],
+    )
     name = "backbone.decoder.blocks.2.output"
     x = study.run(model, inputs(BASE), name)[name][0, -1]
     scale = (x.var(correction=0) + norm.eps).sqrt()
