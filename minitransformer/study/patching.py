@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -148,7 +149,7 @@ def sweep(
             output = None
             if block is not None and len(part) > 1:
                 with suppress(TypeCheckError):  # where shapes in signatures are checked: a block takes one, gives many
-                    edit = _growing(model, block, len(part)) | _edits(names, axes, values, part, rows)
+                    edit = _growing(model, block, len(part), _edits(names, axes, values, part, rows))
                     output = run(model, base, edit=edit, strict=False).output
             if output is None:
                 edit = _edits(names, axes, values, part, rows)
@@ -177,10 +178,23 @@ def _grows_at(model: nn.Module, values: Mapping[str, Sequence[Tensor]], cell: Ce
     return None
 
 
-def _growing(model: nn.Module, block: str, times: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Edits that make copies of the one row, before the block and before a decoder behind it."""
+def _growing(
+    model: nn.Module, block: str, times: int, edits: Mapping[str, Callable[[Tensor], Tensor]]
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Edits that make copies of the one row, before the block and before a decoder behind it; then these."""
     places = [block, *(stack.blocks[0] for stack in stacks(model)[1:])]
-    return {f"{place}.input": lambda x: x.expand(times, *x.shape[1:]) for place in places}
+
+    def grow(x: Tensor) -> Tensor:
+        return x.expand(times, *x.shape[1:])
+
+    grown: dict[str, Callable[[Tensor], Tensor]] = {f"{place}.input": grow for place in places}
+    for name, edit in edits.items():
+        grown[name] = partial(_grown_and, grow, edit) if name in grown else edit
+    return grown
+
+
+def _grown_and(grow: Callable[[Tensor], Tensor], edit: Callable[[Tensor], Tensor], passing: Tensor) -> Tensor:
+    return edit(grow(passing))
 
 
 def check_pair(base: Inputs, source: Inputs) -> None:

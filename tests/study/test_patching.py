@@ -97,11 +97,12 @@ def test_one_row_swept_is_each_of_two_equal_rows_swept() -> None:
         "    model, base = subject(twin), inputs_of(twin, [5])\n"
         "    source, metric = changed(base), study.logit(11, 5)\n"
         "    side = 'encoder' if twin.kind.startswith('encoder') else 'decoder'\n"
-        "    ask = dict(taps=f'{side}.*attn.mixed', by=('head', 'tap'), normalise=False)\n"
-        "    one = study.patch(model, base, source, metric, **ask).values\n"
-        "    pair = [{n: x.repeat(2, 1) for n, x in given.items()} for given in (base, source)]\n"
-        "    two = study.patch(model, *pair, metric, **ask).values\n"
-        "    torch.testing.assert_close(two, one[..., None].expand_as(two), atol=1e-10, rtol=0)\n"
+        "    for tap, axis in (('attn.mixed', 'head'), ('input', 'position')):\n"
+        "        ask = dict(taps=f'{side}.*{tap}', by=(axis, 'tap'), normalise=False)\n"
+        "        one = study.patch(model, base, source, metric, **ask).values\n"
+        "        pair = [{n: x.repeat(2, 1) for n, x in given.items()} for given in (base, source)]\n"
+        "        two = study.patch(model, *pair, metric, **ask).values\n"
+        "        torch.testing.assert_close(two, one[..., None].expand_as(two), atol=1e-10, rtol=0)\n"
         "assert grown >= 2 * 10, grown\n"
     )
     path = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")])
