@@ -1,7 +1,8 @@
-"""``minitransformer trace``: what a port is compared with."""
+"""``minitransformer trace`` and ``compare``: a port beside the library, from files."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -67,3 +68,38 @@ def trace(
             gradients=gradients,
         )
     typer.echo(str(manifest))
+
+
+def compare(
+    trace: Annotated[Path, typer.Argument(metavar="DIR", help="A trace: what minitransformer trace wrote.")],
+    dump: Annotated[Path, typer.Argument(help="The port's tensors, on the same ids.")],
+    map_file: Annotated[
+        Path | None, typer.Option("--map", metavar="FILE", help='TOML: "their.{i}.name" = "blocks.{i}.attn.q".')
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Where the traced model is now, if it has moved.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="What the port computed in, if it is not the type of its tensors.")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="PAGE", help="A page for a browser, without a network.")
+    ] = None,
+) -> None:
+    """Find the first wrong operation of a port, and why it is wrong.
+
+    minitransformer compare trace dump.npz
+
+    Read are .safetensors, .npz, a folder of .npy, transformers' debugger tree, llm-viz's JSON, .bin with a manifest.
+    The exit code is 0 if all is right up to rounding, 1 if something is wrong, 2 if nothing could be compared.
+    """
+    with clear_errors():
+        from minitransformer.files import write_whole
+        from minitransformer.parity.comparison import compare_files
+        from minitransformer.parity.report import page
+
+        found = compare_files(trace, dump, map_file=map_file, model=model, dtype=dtype)
+        if report is not None:
+            write_whole(report, page(found))
+        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=1) if json_output else str(found))
+    if not found.same:
+        raise typer.Exit(1)

@@ -13,9 +13,10 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -58,8 +59,8 @@ class TensorWriter:
         """Append a tensor."""
         x = x.detach().to("cpu").contiguous()
         size = x.element_size()
-        data = x.flatten().view(torch.uint8).numpy() if x.numel() else b""
-        self._files[size].write(data)
+        if x.numel():
+            self._files[size].write(x.flatten().view(torch.uint8).numpy().data)
         self._heads[size].append((name, _NAMES[x.dtype], list(x.shape), x.numel() * size))
 
     def finish(self, path: Path) -> None:
@@ -124,7 +125,8 @@ def write_trace(
         def sink(name: str, x: Tensor) -> None:
             writer.add(name, x)
             if gradients and x.requires_grad and name.partition("#")[0] in kept:
-                x.register_hook(lambda slope: slopes.__setitem__(f"gradients/{name}", slope.detach().clone()))
+                keep = partial(_keep, slopes, f"gradients/{name}")
+                x.register_hook(keep)  # type: ignore[no-untyped-call]
 
         with torch.set_grad_enabled(gradients):
             recording = record(model, inputs, sink)
@@ -183,6 +185,10 @@ def write_trace(
     return folder / MANIFEST
 
 
+def _keep(slopes: dict[str, Tensor], name: str, slope: Tensor) -> None:
+    slopes[name] = slope.detach().clone()
+
+
 def described(operation: Operation) -> dict[str, Any]:
     """An operation as the manifest has it."""
     fields = {f.name: getattr(operation, f.name) for f in dataclasses.fields(operation)}
@@ -224,7 +230,7 @@ def weights_digest(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, x in sorted(model.named_parameters(), key=lambda item: item[0]):
         digest.update(name.encode())
-        digest.update(x.detach().to("cpu", torch.float32).contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(x.detach().to("cpu", torch.float32).contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -234,8 +240,8 @@ class Tensors(Mapping[str, Tensor]):
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file: Any = safe_open(path, framework="pt")
-            self._names = list(self._file.keys())
+            self._file: Any = cast(Any, safe_open)(path, framework="pt")
+            self._names: list[str] = list(self._file.keys())
         except (SafetensorError, OSError) as error:
             raise ParityError(
                 f"{path} is no whole safetensors file ({error}): write it again, or copy it anew"
@@ -340,7 +346,7 @@ def read_trace(folder: str | Path) -> Trace:
     try:
         names = {f.name for f in dataclasses.fields(Operation)}
         table = [
-            Operation(**{k: tuple(v) if k == "shape" else v for k, v in told.items() if k in names})
+            cast(Any, Operation)(**{k: tuple(v) if k == "shape" else v for k, v in told.items() if k in names})
             for told in manifest["operations"]
         ]
     except (KeyError, TypeError, AttributeError) as error:
