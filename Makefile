@@ -2,18 +2,23 @@
 #   make demo              VENV=/elsewhere make test              make test ARGS="-k attention -x"
 
 PYTHON ?= python3
-VENV   ?= .venv
+VENV   ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 ARGS   ?=
 N      ?= 10
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 STAMP  := $(VENV)/.installed
 
+# Of torch the pinned wheel: others bring gigabytes (make test-newest TORCH=2.14.1).
+TORCH  ?= $(shell sed -n 's/^torch==//p' constraints.txt)
+# Tests that need no reference are run where it cannot be installed: what transformers 4.57 says is stored.
+RUN_ENVIRONMENT := -m pytest -p no:anyio -m environment -n auto --maxprocesses 4 --dist loadfile tests/environment tests/test_hub.py tests/test_demo.py
+
 # The work is on two cores and many small tensors: one thread a process, several processes.
-test fuzz parity: export OMP_NUM_THREADS = 1
+test test-newest test-oldest fuzz parity: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo clients ray test fuzz lint format type parity bench bench-engines docs clean
+.PHONY: help demo clients ray test test-newest test-oldest fuzz lint format type parity bench bench-engines docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -23,6 +28,19 @@ demo: $(STAMP)-demo  ## nine tasks answered offline by toy checkpoints; then a l
 
 test: $(STAMP)-test  ## all tests (ARGS="-k name -x" goes to pytest)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-newest:  ## loading, tokenizing, tasks, saving, the Hub: with the newest allowed version of every dependency
+	@$(PYTHON) -m venv $(VENV)-newest
+	@$(VENV)-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+		--editable '.[demo,moses,serve,tools]' torch==$(TORCH)
+	@$(VENV)-newest/bin/python $(RUN_ENVIRONMENT) $(ARGS)
+
+test-oldest:  ## the same with the oldest allowed versions
+	@$(PYTHON) -m venv $(VENV)-oldest
+	@$(VENV)-oldest/bin/python .ci/floors.py $(TORCH) > $(VENV)-oldest/floors.txt
+	@$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)-oldest/floors.txt \
+		--editable '.[moses,serve,tools]'
+	@$(VENV)-oldest/bin/python $(RUN_ENVIRONMENT) $(ARGS)
 
 fuzz: $(STAMP)-test  ## attack the library for 10 minutes, or N (see docs/security.md)
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(N) $(ARGS)
@@ -70,7 +88,7 @@ docs: $(STAMP)-docs  ## build the documentation in site/
 	@echo "open site/index.html"
 
 clean:  ## remove what was built, .venv included
-	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One environment for all targets; an extra (demo, test, dev, docs) is installed when first asked for, and again when

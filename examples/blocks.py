@@ -19,12 +19,13 @@ from minitransformer.layers import (
     FeedForward,
     MultiHeadAttention,
     PostNormBlock,
+    PostNormCrossBlock,
     PreNormBlock,
+    PreNormCrossBlock,
     SinusoidalPositions,
     Stack,
+    View,
     activation,
-    causal_mask,
-    padding_mask,
     tap_names,
     token_positions,
     trace,
@@ -33,15 +34,17 @@ from minitransformer.layers import (
 D, H, F, LAYERS = 32, 4, 48, 2  # width, heads, feed-forward width, layers
 
 
-def make_block(*, pre_norm: bool = False, cross: bool = False) -> PostNormBlock | PreNormBlock:
-    """A block of either wiring; with cross-attention it belongs in a decoder."""
+def make_block(*, pre_norm: bool = False) -> nn.Module:
+    """A block of either wiring."""
     wiring = PreNormBlock if pre_norm else PostNormBlock
-    return wiring(
-        attn=MultiHeadAttention(D, H),
-        cross_attn=MultiHeadAttention(D, H) if cross else None,
-        ffn=FeedForward(D, F, activation("relu")),
-        norm=partial(nn.LayerNorm, D),
-    )
+    return wiring(MultiHeadAttention(D, H), FeedForward(D, F, activation("relu")), partial(nn.LayerNorm, D))
+
+
+def make_cross_block(*, pre_norm: bool = False) -> nn.Module:
+    """A block of a decoder that also attends to a source."""
+    wiring = PreNormCrossBlock if pre_norm else PostNormCrossBlock
+    attn, cross_attn = MultiHeadAttention(D, H), MultiHeadAttention(D, H)
+    return wiring(attn, cross_attn, FeedForward(D, F, activation("relu")), partial(nn.LayerNorm, D))
 
 
 class Seq2Seq(nn.Module):
@@ -52,20 +55,15 @@ class Seq2Seq(nn.Module):
         word = nn.Embedding(vocab_size, D)
         self.embeddings = Embeddings(word, SinusoidalPositions(64, D, interleaved=True), scale=D**0.5)
         self.encoder = Stack(make_block() for _ in range(LAYERS))
-        self.decoder = Stack(make_block(cross=True) for _ in range(LAYERS))
+        self.decoder = Stack(make_cross_block() for _ in range(LAYERS))
 
     def encode(self, source: Tensor, source_mask: Tensor) -> Tensor:
-        return self.encoder(self.embeddings(source, token_positions(source.shape[1])), mask=padding_mask(source_mask))
+        return self.encoder(self.embeddings(source, token_positions(source.shape[1])), View(source_mask))
 
     def decode(self, target: Tensor, memory: Tensor, source_mask: Tensor, cache: DecoderCache | None = None) -> Tensor:
         T, offset = target.shape[1], 0 if cache is None else cache.length
-        x = self.decoder(
-            self.embeddings(target, token_positions(T, offset=offset)),
-            mask=causal_mask(T, offset + T),
-            memory=memory,
-            memory_mask=padding_mask(source_mask),
-            cache=cache,
-        )
+        view = View(causal=True, cache=cache, source=View(source_mask, memory=memory))
+        x = self.decoder(self.embeddings(target, token_positions(T, offset=offset)), view)
         return x @ self.embeddings.word.weight.T  # (B, T, V)
 
 
@@ -78,11 +76,11 @@ def copy_attention(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> N
     ours.output.load_state_dict(theirs.out_proj.state_dict())
 
 
-def copy_block(ours: PostNormBlock | PreNormBlock, theirs: nn.Module) -> None:
+def copy_block(ours: nn.Module, theirs: nn.Module) -> None:
     """From a layer of torch.nn.Transformer."""
     copy_attention(ours.attn, theirs.self_attn)
     norms = [ours.attn_norm, ours.ffn_norm]
-    if ours.cross_attn is not None:
+    if hasattr(ours, "cross_attn"):
         copy_attention(ours.cross_attn, theirs.multihead_attn)
         norms.insert(1, ours.cross_attn_norm)
     for i, norm in enumerate(norms, start=1):
@@ -118,16 +116,16 @@ def main() -> float:
         encoder = Stack(make_block(pre_norm=pre_norm) for _ in range(LAYERS))
         for ours_block, their_block in zip(encoder.blocks, theirs.layers, strict=True):
             copy_block(ours_block, their_block)
-        memory = encoder(source, mask=padding_mask(source_mask))
+        memory = encoder(source, View(source_mask))
         expected = theirs(source, src_key_padding_mask=hidden)
         differences.append(float((memory - expected)[~hidden].abs().max()))
 
         theirs = nn.TransformerDecoder(nn.TransformerDecoderLayer(D, H, F, **options), LAYERS)
         randomise(theirs)
-        decoder = Stack(make_block(pre_norm=pre_norm, cross=True) for _ in range(LAYERS))
+        decoder = Stack(make_cross_block(pre_norm=pre_norm) for _ in range(LAYERS))
         for ours_block, their_block in zip(decoder.blocks, theirs.layers, strict=True):
             copy_block(ours_block, their_block)
-        out = decoder(target, mask=causal_mask(5, 5), memory=memory, memory_mask=padding_mask(source_mask))
+        out = decoder(target, View(causal=True, source=View(source_mask, memory=memory)))
         expected = theirs(target, memory, tgt_mask=future, memory_key_padding_mask=hidden)
         differences.append(float((out - expected).abs().max()))
         wiring = "pre-norm" if pre_norm else "post-norm"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ArgumentError,
         CheckpointError,
         ConfigError,
+        DataError,
         GenerationError,
         HubError,
         InputError,
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
         SavingError,
         TokenizerError,
         TraceError,
+        TrainingError,
+        UnknownOptionError,
     )
     from minitransformer.generation import GenerationConfig, generate
     from minitransformer.layers.cache import DecoderCache
-    from minitransformer.layers.linear import fast_linear
+    from minitransformer.layers.kernels import fast_linear
     from minitransformer.layers.taps import tap_names, trace
     from minitransformer.models.auto import (
         AutoConfig,
@@ -55,6 +58,7 @@ _HOMES = {
         "ArgumentError",
         "CheckpointError",
         "ConfigError",
+        "DataError",
         "GenerationError",
         "HubError",
         "InputError",
@@ -64,10 +68,12 @@ _HOMES = {
         "SavingError",
         "TokenizerError",
         "TraceError",
+        "TrainingError",
+        "UnknownOptionError",
     ),
     "minitransformer.generation": ("GenerationConfig", "generate"),
     "minitransformer.layers.cache": ("DecoderCache",),
-    "minitransformer.layers.linear": ("fast_linear",),
+    "minitransformer.layers.kernels": ("fast_linear",),
     "minitransformer.layers.taps": ("tap_names", "trace"),
     "minitransformer.models.auto": (
         "AutoConfig",
@@ -103,6 +109,7 @@ __all__ = [
     "AutoTokenizer",
     "CheckpointError",
     "ConfigError",
+    "DataError",
     "DecoderCache",
     "GenerationConfig",
     "GenerationError",
@@ -114,6 +121,8 @@ __all__ = [
     "SavingError",
     "TokenizerError",
     "TraceError",
+    "TrainingError",
+    "UnknownOptionError",
     "__version__",
     "fast_linear",
     "generate",

@@ -14,6 +14,7 @@ from typing import Any
 
 from minitransformer.errors import ArgumentError, did_you_mean, warn_caller
 from minitransformer.hub import Repository
+from minitransformer.options import shown
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,8 @@ def settle(options: dict[str, Any], table: Mapping[str, NoUse], known: Iterable[
         if value is None or any(type(value) is type(fine) and value == fine for fine in use.fine):
             continue
         if use.refused:
-            raise ArgumentError(f"{what} cannot do {name}={value!r}: {use.why}")
-        warn_caller(f"{name}={value!r} means nothing to {what}: {use.why}")
+            raise ArgumentError(f"{what} cannot do {name}={shown(value)}: {use.why}")
+        warn_caller(f"{name}={shown(value)} means nothing to {what}: {use.why}")
 
 
 def as_bytes(size: int | str | None, name: str = "max_shard_size") -> int | None:
@@ -175,4 +176,4 @@ def as_bytes(size: int | str | None, name: str = "max_shard_size") -> int | None
         found = int(float(number) * units[unit])
         if found > 0:
             return found
-    raise ArgumentError(f"{name} must be a number of bytes, or a size such as '2GB' or '500MiB', not {size!r}")
+    raise ArgumentError(f"{name} must be a number of bytes, or a size such as '2GB' or '500MiB', not {shown(size)}")

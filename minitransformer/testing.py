@@ -187,7 +187,10 @@ def divergence(
 
 
 def _pairs(field: str, a: Any, b: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    mine, theirs = getattr(a, field, None), getattr(b, field, None)
+    mine: Any = getattr(a, field, None)
+    theirs: Any = getattr(b, field, None)
+    if isinstance(theirs, tuple) and not theirs:  # what transformers 5 says where there is nothing
+        theirs = None
     if mine is None and theirs is None:
         return
     if mine is None or theirs is None:

@@ -16,6 +16,7 @@ import transformers
 from huggingface_hub import ModelCard
 from pipelines.checkpoints import same
 from safetensors import safe_open
+from toys import ABSTRACT, CALLS
 
 import minitransformer.models.auto as auto
 from minitransformer import AutoTokenizer, pipeline
@@ -23,26 +24,6 @@ from minitransformer.hub import EMBEDDED, OWNER, embedded_names
 from minitransformer.pipelines.tasks import default_model, find_class
 
 ROOT = Path(__file__).parent.parent
-CONTEXT = "My name is Sarah and I work in Berlin. My brother Tom lives in France with his dog."
-ABSTRACT = (
-    "Deep neural networks need many labelled examples, which are expensive to collect. In this paper we propose a "
-    "simple method that learns from few examples. Experiments show that our method is more accurate than others."
-)
-CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {  # name -> task, inputs, options without any chance
-    "bert-sentiment": ("sentiment-analysis", (["I love this film, thank you!", "This is terrible."],), {"top_k": None}),
-    "bert-nli": (
-        "zero-shot-classification",
-        ("The team won the football match.",),
-        {"candidate_labels": ["sports", "cooking"], "multi_label": True},
-    ),
-    "gpt2-stories": ("text-generation", ("The old man",), {"do_sample": False, "max_new_tokens": 20}),
-    "bert-books": ("fill-mask", ("She opened the [MASK] and went out.",), {"top_k": 7}),
-    "bert-ner": ("ner", ("Sarah Miller was born in London.",), {"aggregation_strategy": "simple"}),
-    "bert-qa": ("question-answering", (), {"question": "Where does Tom live?", "context": CONTEXT}),
-    "bart-tldr": ("summarization", (ABSTRACT,), {}),
-    "marian-fr-en": ("translation", ("Elle veut acheter une voiture.",), {}),
-    "marian-en-de": ("translation", ("My brother lives in a small house.",), {}),
-}
 PRESENT = [name.removeprefix(OWNER) for name in embedded_names()]
 AUTO = {name: find_class(task).auto_class for name, (task, _, _) in CALLS.items()}
 TEXTS = {
@@ -67,7 +48,7 @@ def texts(name: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-def test_all_nine_are_there() -> None:
+def test_all_eleven_are_there() -> None:
     assert set(PRESENT) == set(CALLS)
 
 
@@ -188,6 +169,18 @@ def test_fill_mask() -> None:
     assert guesses[0]["token_str"] == "door"
     pronouns = answer("bert-books", "He looked at her, and she looked at [MASK].", top_k=4)
     assert {"her", "him"} <= {guess["token_str"] for guess in pronouns}
+
+
+def test_letters_that_repeat() -> None:
+    found = answer("gpt2-induction", "q7Fxab2Kq7Fx", max_new_tokens=4, do_sample=False)
+    assert found == [{"generated_text": "q7Fxab2Kq7Fxab2K"}]
+
+
+def test_addition_modulo_59() -> None:
+    pipe = pipeline("text-generation", f"{OWNER}gpt2-grokking")
+    for a, b in ((5, 7), (40, 30), (58, 58), (0, 0), (29, 31)):
+        found = pipe(f"{a} + {b} =", max_new_tokens=1, do_sample=False)[0]["generated_text"]
+        assert found == f"{a} + {b} = {(a + b) % 59}"
 
 
 def test_feature_extraction() -> None:

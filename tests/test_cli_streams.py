@@ -42,9 +42,7 @@ def finished(*words: str, **more: Any) -> tuple[int, bytes, str]:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii", "cp437"])
-def test_every_text_of_a_file_is_answered_whatever_the_output_can_hold(
-    encoding: str, bert: str, tmp_path: Path
-) -> None:
+def test_every_text_is_answered_whatever_the_output_can_hold(encoding: str, bert: str, tmp_path: Path) -> None:
     file = tmp_path / "texts.txt"
     file.write_text(f"{TEXT}\nthe [MASK] sleeps .\n", encoding="utf-8")
     words = ("run", "fill-mask", "-f", str(file), "-m", bert, "-o", "top_k=1")

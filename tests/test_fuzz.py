@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-import pytest
 from fuzz import ATTACKS
 from fuzz.misbehaviour import WAYS
 from fuzz.runner import Report, run
@@ -46,7 +45,6 @@ def test_the_table_counts_by_outcome() -> None:
     ]
 
 
-@pytest.mark.skipif(not ATTACKS, reason="there is none yet")
 def test_a_few_seeds_of_each_attack() -> None:
-    report = run(ATTACKS, seeds=range(8), processes=1)
+    report = run(ATTACKS, seeds=range(2), processes=1, seconds=120.0)  # on a busy machine, too
     assert not report.broken, report.broken

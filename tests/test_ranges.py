@@ -39,7 +39,7 @@ def test_what_is_outside_is_an_error_that_names_the_key(name: str, bound: Any) -
         outside = [-1, 10**9]
     else:
         return
-    for value in outside:
+    for value in outside if bound.name != "cutoffs" else [[value] for value in outside]:
         with pytest.raises(ConfigError, match=f"{bound.key} must be"):
             cls.from_hf({"model_type": cls.model_type, bound.key: value})
 

@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -138,14 +139,39 @@ def test_command_runs(
     assert result.stdout
 
 
+def test_the_order_of_imports_is_told_once() -> None:
+    """CONTRIBUTING and the documentation draw the layers that pyproject.toml enforces."""
+    toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    project = toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = project["tool"]["importlinter"]["contracts"][0]
+    layers = [{name.strip(" ()") for name in layer.split("|")} for layer in reversed(contract["layers"])]
+    unshown = {"__main__", "inspection", "testing"}  # the first is cli's, the others have nothing above them
+    expected = [layer - unshown for layer in layers if layer - unshown]
+    for page, arrow in (("CONTRIBUTING.md", "<-"), ("docs/index.md", "◄")):
+        drawn = re.search(rf"^errors {arrow}.*?^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+        assert drawn is not None
+        found = [set(re.findall(r"\w[\w ]*\w|\w+", part)) for part in drawn[0].strip("`\n").split(arrow)]
+        found = [{"cli" if name == "command line" else name for name in part} for part in found]
+        assert found == expected, page
+
+
+def test_every_operation_of_weights_is_named() -> None:
+    from minitransformer.weights import ops
+
+    names = {n for n, k in vars(ops).items() if isinstance(k, type) and issubclass(k, ops.Op) and k is not ops.Op}
+    page = (ROOT / "docs" / "weight-map.md").read_text(encoding="utf-8")
+    sentence = re.search(r"closed set, each with its inverse:(.*?)\. ", page, re.S)
+    assert sentence is not None and set(re.findall(r"`(\w+)`", sentence[1])) == names
+
+
 def test_make_targets_exist() -> None:
     """Every ``make x`` that a page mentions is a target, and ``make help`` lists all targets."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
     pages = [*PAGES, "CONTRIBUTING.md"]
-    mentioned = {t for page in pages for t in re.findall(r"[`\n]make ([a-z]+)", (ROOT / page).read_text("utf-8"))}
+    mentioned = {t for page in pages for t in re.findall(r"[`\n]make ([a-z-]+)", (ROOT / page).read_text("utf-8"))}
     assert mentioned and mentioned <= targets
-    assert targets <= set(re.findall(r"^([a-z]+):.*## ", makefile, re.M))
+    assert targets <= set(re.findall(r"^([a-z-]+):.*## ", makefile, re.M))
     assert {"demo", "test", "lint", "type", "parity", "bench", "docs", "clean"} <= targets
 
 

@@ -14,8 +14,7 @@ import torch
 from pipelines.families import LANGUAGES, Families
 
 from minitransformer.generation import TextIteratorStreamer, stream, stream_text
-from minitransformer.layers import fast_linear
-from minitransformer.layers.linear import Linear
+from minitransformer.layers import fast_linear, linear
 from minitransformer.layers.taps import trace
 
 THREADS = 8
@@ -167,23 +166,23 @@ def test_intermediates_beside_plain_calls(families: Families) -> None:
 
 
 def test_fast_products_are_the_threads_own() -> None:
-    layer, x = Linear(600, 600), torch.randn(3, 600)
+    layer, x = torch.nn.Linear(600, 600), torch.randn(3, 600)
     with torch.no_grad():
         exact = torch.nn.functional.linear(x, layer.weight, layer.bias)
         with fast_linear():
-            fast = layer(x)
+            fast = linear(layer, x)
         inside, done = threading.Event(), threading.Event()
 
         def quick() -> torch.Tensor:
             with torch.no_grad(), fast_linear():
                 inside.set()
                 assert done.wait(60)
-                return layer(x)
+                return linear(layer, x)
 
         def careful() -> torch.Tensor:
             assert inside.wait(60)
             with torch.no_grad():
-                result = layer(x)
+                result = linear(layer, x)
             done.set()
             return result
 

@@ -62,7 +62,7 @@ def evaluate(
 
         from minitransformer.evaluation import run
 
-        options = read_options(texts, run.evaluation_options(task), f"the evaluation of {task}")
+        options = read_options(texts, run.evaluation_options(task, texts), f"the evaluation of {task}")
         if format is not None:
             options["format"] = format
         if columns:

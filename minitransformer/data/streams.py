@@ -21,7 +21,7 @@ PIECE = 2**20
 """Bytes that are read at a time."""
 PER_LINE, PER_RECORD, PER_VALUE = 60, 400, 60
 """Bytes that Python takes for each, beside the letters."""
-BOMB = 200
+BOMB = 40
 """Times its size that a packed file may unpack to, beyond the first pieces; texts pack to a third."""
 
 
@@ -112,7 +112,7 @@ class Lines:
                 unpacked = 0
                 while piece := stream.read(PIECE):
                     unpacked += len(piece)
-                    if is_packed and unpacked > 16 * PIECE and unpacked > BOMB * packed.tell():
+                    if is_packed and unpacked > 4 * PIECE and unpacked > BOMB * packed.tell():
                         raise DataError(
                             f"{self.file} unpacks to more than {BOMB} times its size: unpack it yourself, if it is "
                             "meant to"

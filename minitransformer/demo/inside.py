@@ -33,6 +33,7 @@ SENTENCES = (
     "I cannot log in to my account.",
 )
 LOOKED_AT = "The cat slept because it was tired."
+REFERENCE = "transformers 4.57"
 HEAD = (5, 11)  # block and head whose attention is shown: it finds what a pronoun stands for
 
 
@@ -110,29 +111,45 @@ def show_attention(console: Console, model: Any, tokenizer: Any) -> None:
 
 
 def show_parity(console: Console, model: Any, tokenizer: Any, folder: Path) -> None:
-    """The largest difference to transformers, layer by layer, if it is installed."""
-    if find_spec("transformers") is None:
-        console.print("transformers is not installed; with it, the parity of every layer is shown here")
+    """The largest difference to transformers, layer by layer; or why there is none to show."""
+    try:
+        transformers = import_module("transformers")
+        release = f"transformers {transformers.__version__}"
+        reference = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+        differences = compare(model, reference, tokenizer)
+    except Exception as error:  # another version may fail in any way, and the demo is not about it
+        reason = " ".join(f"{error}".split())[:200] or type(error).__name__
+        if isinstance(error, ModuleNotFoundError) and error.name == "transformers":
+            told = f"transformers is not installed; with it ({REFERENCE}), the parity of every layer is shown here"
+        else:
+            told = f"No parity is shown: the transformers that is installed cannot be compared with ({reason})"
+        console.print(told, markup=False)
         return
-    from minitransformer.testing import divergence
-
-    batch = tokenizer(list(SENTENCES), padding=True, return_tensors="pt")
-    reference = import_module("transformers").AutoModel.from_pretrained(folder, attn_implementation="eager")
-    differences = [
-        {d.name: d for d in divergence(model.to(dtype), reference.to(dtype), batch, keep=batch["attention_mask"])}
-        for dtype in (torch.float32, torch.float64)  # what is rounding vanishes in float64, what is a bug stays
-    ]
-    table = Table(title="Parity with transformers: the largest difference", title_justify="left")
+    title = f"Parity with {release}: the largest difference"
+    if not transformers.__version__.startswith("4.57."):
+        title += f"\n(answers are made equal to those of {REFERENCE})"
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for what in ("hidden states", "attention"):
         for dtype in ("float32", "float64"):
             table.add_column(f"{what}\n{dtype}", justify="right")
     for i in range(model.config.num_layers + 1):
         names = (f"hidden_states[{i}]", f"attentions[{i - 1}]")
-        cells = [_told(d[name].largest) for name in names if name in differences[0] for d in differences]
+        cells = [_told(d[name]) for name in names if name in differences[0] for d in differences]
         table.add_row(f"block {i - 1}" if i else "embeddings", *cells)
-    table.add_row("pooler", *(_told(d["pooler_output"].largest) for d in differences))
+    table.add_row("pooler", *(_told(d["pooler_output"]) for d in differences))
     console.print(table)
+
+
+def compare(model: Any, reference: Any, tokenizer: Any) -> list[dict[str, float]]:
+    """The largest differences of all outputs by name; in float32, then in float64, where rounding vanishes."""
+    from minitransformer.testing import divergence
+
+    batch = tokenizer(list(SENTENCES), padding=True, return_tensors="pt")
+    return [
+        {d.name: d.largest for d in divergence(model.to(t), reference.to(t), batch, keep=batch["attention_mask"])}
+        for t in (torch.float32, torch.float64)
+    ]
 
 
 def _told(difference: float) -> str:

@@ -140,7 +140,8 @@ class Evaluation(ABC):
         """
         own = cls.declared_options()
         owner = f"the evaluation of {cls.task}"
-        read = read_all(options, cls.all_options(), PipelineError, owner=owner, unknown=UnknownOptionError)
+        table = own if options.keys() <= own.keys() else cls.all_options()  # these take long to import
+        read = read_all(options, table, PipelineError, owner=owner, unknown=UnknownOptionError)
         of_pipe = {name: value for name, value in read.items() if name not in own}
         return cls(**{name: value for name, value in read.items() if name in own}, pipeline_options=of_pipe)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from minitransformer.data import Record, as_records, read_records
 from minitransformer.data.records import keep_where, rename_labels
@@ -14,7 +14,6 @@ from minitransformer.errors import DataError, PipelineError, did_you_mean
 from minitransformer.evaluation.base import Evaluation
 from minitransformer.evaluation.predictions import read_predictions, write_predictions
 from minitransformer.options import Count, Option, declared, read_value, shown
-from minitransformer.pipelines.batching import check_batch_size
 from minitransformer.pipelines.tasks import ALIASES, languages, pipeline
 
 if TYPE_CHECKING:
@@ -180,13 +179,18 @@ def find_task(task: str) -> str:
     return name
 
 
-def evaluation_options(task: str) -> dict[str, Option]:
+def evaluation_options(task: str, names: Iterable[str] | None = None) -> dict[str, Option]:
     """The options of a task's evaluation: how data is read, its own, and those of the task's pipeline.
+
+    Args:
+        task: its name.
+        names: of the options that matter; where no pipeline has them, none is imported.
 
     Raises:
         PipelineError: an unknown task.
     """
-    return {**_class_for(task).all_options(), **READING}
+    own = {**_class_for(task).declared_options(), **READING}
+    return own if names is not None and own.keys() >= set(names) else {**_class_for(task).all_options(), **own}
 
 
 def _class_for(task: str) -> type[Evaluation]:
@@ -203,7 +207,7 @@ def find_evaluation(task: str, options: Mapping[str, Any], batch_size: int | str
         TypeError: an option that it does not have; the message has the nearest one.
     """
     kind = _class_for(task)
-    batch_size = batch_size if batch_size is None else check_batch_size(batch_size)
+    batch_size = read_value("batch_size", batch_size, Count | Literal["auto"] | None, PipelineError)
     if isinstance(batch_size, int) and "batch_size" in kind.own_options():
         options = {**options, "batch_size": batch_size}
     return kind.from_options(options)

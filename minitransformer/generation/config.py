@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
-from minitransformer.errors import GenerationError, UnknownOptionError, did_you_mean
+from minitransformer.errors import GenerationError, UnknownOptionError, did_you_mean, warn_caller
 from minitransformer.options import (
     Count,
     Natural,
@@ -156,7 +155,7 @@ class GenerationConfig:
         config.extra = {name: value for name, value in values.items() if name not in KNOWN}
         strangers = sorted(name for name in config.extra if not name.startswith("_"))
         if strangers:
-            warnings.warn(f"generation_config has keys that have no effect here: {', '.join(strangers)}", stacklevel=2)
+            warn_caller(f"generation_config has keys that have no effect here: {', '.join(strangers)}")
         return config
 
     @classmethod
@@ -245,7 +244,7 @@ def resolve(
     config.validate()
     ignored = [name for name in SAMPLING if name in options and options[name] not in (None, DEFAULTS[name])]
     if ignored and not config.do_sample:
-        warnings.warn(f"without do_sample=True these options have no effect: {', '.join(ignored)}", stacklevel=4)
+        warn_caller(f"without do_sample=True these options have no effect: {', '.join(ignored)}")
     return config
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minitransformer.errors import GenerationError
+from minitransformer.errors import GenerationError, warn_caller
 from minitransformer.generation.config import DEFAULTS, GenerationConfig
 from minitransformer.generation.stepper import DecodingModel
 
@@ -147,7 +146,7 @@ def settle_lengths(
     """
     if config.max_new_tokens is not None:
         if typed.get("max_new_tokens") is not None and typed.get("max_length") is not None:
-            warnings.warn("both max_new_tokens and max_length were given: max_new_tokens counts", stacklevel=4)
+            warn_caller("both max_new_tokens and max_length were given: max_new_tokens counts")
         longest = prompt + config.max_new_tokens
     elif config.max_length == DEFAULTS["max_length"] and typed.get("max_length") is None:
         longest = prompt + DEFAULTS["max_length"]
@@ -167,10 +166,9 @@ def settle_lengths(
                 f"the prompt has {used} tokens, but the model only {max_positions} positions: shorten it"
             )
         if longest > prompt + room:
-            warnings.warn(
+            warn_caller(
                 f"{longest - prompt} new tokens were asked for, but the model has {max_positions} positions and the "
                 f"prompt takes {used}: at most {room} will come",
-                stacklevel=4,
             )
             longest = prompt + room
     config.max_length = longest
@@ -182,7 +180,7 @@ def settle_lengths(
         text = f"at least {at_least} new tokens contradict at most {at_most} (after a prompt of {prompt})"
         if any(typed.get(name) for name in ("min_length", "min_new_tokens")):
             raise GenerationError(f"{text}: lower min_length or min_new_tokens, or raise max_new_tokens")
-        warnings.warn(f"{text}, and the latter count", stacklevel=4)
+        warn_caller(f"{text}, and the latter count")
     return longest
 
 

@@ -2,13 +2,12 @@
 
 from minitransformer.layers.activations import ACTIVATIONS, activation
 from minitransformer.layers.adaptive import AdaptiveEmbedding, AdaptiveLogSoftmax
-from minitransformer.layers.attention import MultiHeadAttention, attend, attend_fused
-from minitransformer.layers.blocks import PostNormBlock, PreNormBlock, Stack
+from minitransformer.layers.attention import MultiHeadAttention, attend
+from minitransformer.layers.blocks import PostNormBlock, PostNormCrossBlock, PreNormBlock, PreNormCrossBlock, Stack
 from minitransformer.layers.cache import BlockCache, DecoderCache, KVCache
-from minitransformer.layers.embeddings import Embeddings
+from minitransformer.layers.embeddings import Embeddings, tied
 from minitransformer.layers.feedforward import FeedForward, GatedFeedForward
-from minitransformer.layers.linear import Linear, fast_linear
-from minitransformer.layers.masks import causal_mask, combine, padding_mask
+from minitransformer.layers.kernels import attend_fused, fast_linear, linear
 from minitransformer.layers.norms import RMSNorm
 from minitransformer.layers.positions import (
     LearnedPositions,
@@ -19,6 +18,7 @@ from minitransformer.layers.positions import (
     token_positions,
 )
 from minitransformer.layers.taps import Tap, Trace, tap_names, trace
+from minitransformer.layers.view import View, causal_mask
 
 __all__ = [
     "ACTIVATIONS",
@@ -31,26 +31,28 @@ __all__ = [
     "GatedFeedForward",
     "KVCache",
     "LearnedPositions",
-    "Linear",
     "MultiHeadAttention",
     "PostNormBlock",
+    "PostNormCrossBlock",
     "PreNormBlock",
+    "PreNormCrossBlock",
     "RMSNorm",
     "RelativePositions",
     "SinusoidalPositions",
     "Stack",
     "Tap",
     "Trace",
+    "View",
     "activation",
     "attend",
     "attend_fused",
     "causal_mask",
-    "combine",
     "fast_linear",
-    "padding_mask",
+    "linear",
     "relative_buckets",
     "sinusoids",
     "tap_names",
+    "tied",
     "token_positions",
     "trace",
 ]

@@ -6,6 +6,7 @@ Words are numbered by falling frequency, and a cluster is a range of numbers. In
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minitransformer.layers.embeddings import check_ids
-from minitransformer.layers.linear import Linear
 from minitransformer.layers.taps import Tap
 
 
@@ -34,25 +34,24 @@ class AdaptiveEmbedding(nn.Module):
         self.clusters = clusters if len(widths) > 1 else [(0, clusters[-1][1])]
         sizes = [end - first for first, end in self.clusters]
         self.tables = nn.ModuleList(nn.Embedding(size, width) for size, width in zip(sizes, widths, strict=True))
-        self.projections = nn.ModuleList(Linear(width, hidden_size, bias=False) for width in widths if project)
+        self.projections = nn.ModuleList(nn.Linear(width, hidden_size, bias=False) for width in widths if project)
         self.hidden_size = hidden_size
         self.words = Tap("batch token hidden_size")
         self.output = Tap("batch token hidden_size")
 
     def forward(self, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token hidden_size"]:
-        """Look every word up in the table of its cluster.
-
-        Raises:
-            ValueError: an id lies outside the vocabulary.
-        """
-        check_ids("input_ids", ids, self.clusters[-1][1])
-        weight = self.tables[0].get_parameter("weight")
-        x = torch.zeros(*ids.shape, self.hidden_size, dtype=weight.dtype, device=weight.device)
+        """Look every word up in the table of its cluster."""
+        x: Tensor | None = None
         for i, (first, end) in enumerate(self.clusters):
-            inside = (ids >= first) & (ids < end)
-            found = self.tables[i](ids[inside] - first)
-            x[inside] = self.projections[i](found) if self.projections else found
+            found = self.tables[i]((ids - first).clamp(0, end - first - 1))  # of other clusters' words: any vector
+            found = self.projections[i](found) if self.projections else found
+            x = found if x is None else torch.where((ids >= first)[..., None], found, x)
+        assert x is not None  # there is a cluster
         return self.output(self.words(x) * self.hidden_size**0.5)
+
+    def check(self, input_ids: Tensor, *_: Tensor | None) -> None:
+        """Raise a ValueError that names the id, if one lies outside the vocabulary."""
+        check_ids("input_ids", input_ids, self.clusters[-1][1])
 
 
 class AdaptiveLogSoftmax(nn.Module):
@@ -73,11 +72,11 @@ class AdaptiveLogSoftmax(nn.Module):
         super().__init__()
         self.clusters_of_words = clusters
         tables = clusters if len(widths) > 1 else [(0, clusters[-1][1])]
-        self.words = nn.ModuleList(Linear(w, end - first) for w, (first, end) in zip(widths, tables, strict=True))
+        self.words = nn.ModuleList(nn.Linear(w, end - first) for w, (first, end) in zip(widths, tables, strict=True))
         # From the vectors' length to the input's, like the embedding's, whose weights they may share: used backwards.
         each = widths if len(widths) > 1 else [widths[0]] * len(clusters)
-        self.projections = nn.ModuleList(Linear(width, hidden_size, bias=False) for width in each if project)
-        self.clusters = Linear(widths[0], len(clusters) - 1) if len(clusters) > 1 else None
+        self.projections = nn.ModuleList(nn.Linear(width, hidden_size, bias=False) for width in each if project)
+        self.clusters = nn.Linear(widths[0], len(clusters) - 1) if len(clusters) > 1 else None
         self.frequent = Tap("batch ... frequent")
         self.logits = Tap("batch ... classes")
 
@@ -115,12 +114,12 @@ class AdaptiveLogSoftmax(nn.Module):
 
     def _scores(self, x: Tensor, i: int) -> Tensor:
         if self.projections:
-            x = x @ self.projections[i].get_parameter("weight")
+            x = x @ cast(nn.Linear, self.projections[i]).weight
         if len(self.words) > 1:
             scores = self.words[i](x)
         else:
-            weight, bias = (parameter[slice(*self.clusters_of_words[i])] for parameter in self.words[0].parameters())
-            scores = F.linear(x, weight, bias)
+            words, part = cast(nn.Linear, self.words[0]), slice(*self.clusters_of_words[i])
+            scores = F.linear(x, words.weight[part], words.bias[part])
         if i == 0 and self.clusters is not None:
             scores = torch.cat([scores, self.clusters(x)], dim=-1)
         return scores

@@ -1,8 +1,10 @@
 """Blocks: attention and feed-forward wired with residuals and norms, and the stack that repeats them.
 
-The two wirings are two classes, because their order is the point: post-norm (the 2017 paper, BERT, BART) normalises
-the sum of input and sublayer; pre-norm (GPT-2, T5) normalises what goes into a sublayer and leaves the residual stream
-alone, so that its stack needs one more norm at the end.
+Two wirings, each with and without attention to a source, are four classes, because their order is the point: post-norm
+(the 2017 paper, BERT, BART) normalises the sum of input and sublayer; pre-norm (GPT-2, T5) normalises what goes into a
+sublayer and leaves the residual stream alone, so that its stack needs one more norm at the end.
+
+Any module will do for attention that is called with ``(x, view)``, and any for the feed-forward network.
 """
 
 from __future__ import annotations
@@ -10,105 +12,135 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from minitransformer.layers.attention import MultiHeadAttention
-from minitransformer.layers.cache import BlockCache, DecoderCache
 from minitransformer.layers.taps import Tap
+from minitransformer.layers.view import View
 
 MakeNorm = Callable[[], nn.Module]
+Tokens = Float[Tensor, "batch token hidden_size"]
 
 
-class Block(nn.Module):
-    """The parts of a block; ``PostNormBlock`` and ``PreNormBlock`` wire them.
+def _tap() -> Tap:
+    return Tap("batch token hidden_size")
+
+
+class PostNormBlock(nn.Module):
+    """``x = norm(x + sublayer(x))`` for each sublayer.
 
     Args:
         attn: self-attention.
         ffn: the feed-forward network.
         norm: makes a norm; called once for each sublayer.
-        cross_attn: attention to the encoder's output, in a decoder that has one.
+        dropout: probability on each sublayer's output, in training.
+    """
+
+    def __init__(self, attn: nn.Module, ffn: nn.Module, norm: MakeNorm, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.input = _tap()
+        self.attn, self.after_attn, self.attn_norm, self.attn_normed = attn, _tap(), norm(), _tap()
+        self.ffn, self.after_ffn, self.ffn_norm, self.ffn_normed = ffn, _tap(), norm(), _tap()
+        self.output = _tap()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tokens, view: View | None = None) -> Tokens:
+        """One block."""
+        x = self.input(x)
+        x = self.after_attn(x + self.dropout(self.attn(x, view)))
+        x = self.attn_normed(self.attn_norm(x))
+        x = self.after_ffn(x + self.dropout(self.ffn(x)))
+        x = self.ffn_normed(self.ffn_norm(x))
+        return self.output(x)
+
+
+class PreNormBlock(nn.Module):
+    """``x = x + sublayer(norm(x))`` for each sublayer. Arguments as ``PostNormBlock``'s."""
+
+    def __init__(self, attn: nn.Module, ffn: nn.Module, norm: MakeNorm, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.input = _tap()
+        self.attn_norm, self.attn_normed, self.attn, self.after_attn = norm(), _tap(), attn, _tap()
+        self.ffn_norm, self.ffn_normed, self.ffn, self.after_ffn = norm(), _tap(), ffn, _tap()
+        self.output = _tap()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tokens, view: View | None = None) -> Tokens:
+        """One block."""
+        x = self.input(x)
+        normed = self.attn_normed(self.attn_norm(x))
+        x = self.after_attn(add(x, self.dropout(self.attn(normed, view))))
+        normed = self.ffn_normed(self.ffn_norm(x))
+        x = self.after_ffn(add(x, self.dropout(self.ffn(normed))))
+        return self.output(x)
+
+
+class PostNormCrossBlock(nn.Module):
+    """``PostNormBlock`` of a decoder that also attends to a source.
+
+    Args:
+        attn: self-attention.
+        cross_attn: attention to the encoder's output.
+        ffn: the feed-forward network.
+        norm: makes a norm; called once for each sublayer.
         dropout: probability on each sublayer's output, in training.
     """
 
     def __init__(
-        self,
-        attn: MultiHeadAttention,
-        ffn: nn.Module,
-        norm: MakeNorm,
-        *,
-        cross_attn: MultiHeadAttention | None = None,
-        dropout: float = 0.0,
+        self, attn: nn.Module, cross_attn: nn.Module, ffn: nn.Module, norm: MakeNorm, *, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.input = Tap("batch token hidden_size")
-        self.attn, self.after_attn = attn, Tap("batch token hidden_size")
-        self.attn_norm, self.attn_normed = norm(), Tap("batch token hidden_size")
-        self.cross_attn = cross_attn
-        if cross_attn is not None:
-            self.after_cross_attn = Tap("batch token hidden_size")
-            self.cross_attn_norm, self.cross_attn_normed = norm(), Tap("batch token hidden_size")
-        self.ffn, self.after_ffn = ffn, Tap("batch token hidden_size")
-        self.ffn_norm, self.ffn_normed = norm(), Tap("batch token hidden_size")
+        self.input = _tap()
+        self.attn, self.after_attn, self.attn_norm, self.attn_normed = attn, _tap(), norm(), _tap()
+        self.cross_attn, self.after_cross_attn = cross_attn, _tap()
+        self.cross_attn_norm, self.cross_attn_normed = norm(), _tap()
+        self.ffn, self.after_ffn, self.ffn_norm, self.ffn_normed = ffn, _tap(), norm(), _tap()
+        self.output = _tap()
         self.dropout = nn.Dropout(dropout)
-        self.output = Tap("batch token hidden_size")
 
-
-class PostNormBlock(Block):
-    """``x = norm(x + sublayer(x))`` for each sublayer."""
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch query hidden_size"],
-        mask: Bool[Tensor, "#batch #heads #query key"] | None = None,
-        bias: Float[Tensor, "#batch #heads query key"] | None = None,
-        *,
-        memory: Float[Tensor, "batch source hidden_size"] | None = None,
-        memory_mask: Bool[Tensor, "#batch #heads #query source"] | None = None,
-        cache: BlockCache | None = None,
-    ) -> Float[Tensor, "batch query hidden_size"]:
-        """One block; ``memory`` is the encoder's output, ``cache`` what earlier calls saw."""
+    def forward(self, x: Tokens, view: View) -> Tokens:
+        """One block; ``view.source`` is its view of the encoder's output."""
         x = self.input(x)
-        attn = self.attn(x, mask=mask, bias=bias, cache=None if cache is None else cache.self_attn)
-        x = self.attn_normed(self.attn_norm(self.after_attn(x + self.dropout(attn))))
-        if self.cross_attn is not None:
-            cross_cache = None if cache is None else cache.cross_attn
-            cross = self.cross_attn(x, memory, mask=memory_mask, cache=cross_cache)
-            x = self.cross_attn_normed(self.cross_attn_norm(self.after_cross_attn(x + self.dropout(cross))))
-        x = self.ffn_normed(self.ffn_norm(self.after_ffn(x + self.dropout(self.ffn(x)))))
+        x = self.after_attn(x + self.dropout(self.attn(x, view)))
+        x = self.attn_normed(self.attn_norm(x))
+        x = self.after_cross_attn(x + self.dropout(self.cross_attn(x, view.source)))
+        x = self.cross_attn_normed(self.cross_attn_norm(x))
+        x = self.after_ffn(x + self.dropout(self.ffn(x)))
+        x = self.ffn_normed(self.ffn_norm(x))
         return self.output(x)
 
 
-class PreNormBlock(Block):
-    """``x = x + sublayer(norm(x))`` for each sublayer."""
+class PreNormCrossBlock(nn.Module):
+    """``PreNormBlock`` of a decoder that also attends to a source. Arguments as ``PostNormCrossBlock``'s."""
 
-    def forward(
-        self,
-        x: Float[Tensor, "batch query hidden_size"],
-        mask: Bool[Tensor, "#batch #heads #query key"] | None = None,
-        bias: Float[Tensor, "#batch #heads query key"] | None = None,
-        *,
-        memory: Float[Tensor, "batch source hidden_size"] | None = None,
-        memory_mask: Bool[Tensor, "#batch #heads #query source"] | None = None,
-        cache: BlockCache | None = None,
-    ) -> Float[Tensor, "batch query hidden_size"]:
-        """One block; ``memory`` is the encoder's output, ``cache`` what earlier calls saw."""
+    def __init__(
+        self, attn: nn.Module, cross_attn: nn.Module, ffn: nn.Module, norm: MakeNorm, *, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.input = _tap()
+        self.attn_norm, self.attn_normed, self.attn, self.after_attn = norm(), _tap(), attn, _tap()
+        self.cross_attn_norm, self.cross_attn_normed = norm(), _tap()
+        self.cross_attn, self.after_cross_attn = cross_attn, _tap()
+        self.ffn_norm, self.ffn_normed, self.ffn, self.after_ffn = norm(), _tap(), ffn, _tap()
+        self.output = _tap()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tokens, view: View) -> Tokens:
+        """One block; ``view.source`` is its view of the encoder's output."""
         x = self.input(x)
         normed = self.attn_normed(self.attn_norm(x))
-        attn = self.attn(normed, mask=mask, bias=bias, cache=None if cache is None else cache.self_attn)
-        x = self.after_attn(add(x, self.dropout(attn)))
-        if self.cross_attn is not None:
-            normed = self.cross_attn_normed(self.cross_attn_norm(x))
-            cross_cache = None if cache is None else cache.cross_attn
-            cross = self.cross_attn(normed, memory, mask=memory_mask, cache=cross_cache)
-            x = self.after_cross_attn(add(x, self.dropout(cross)))
-        x = self.after_ffn(add(x, self.dropout(self.ffn(self.ffn_normed(self.ffn_norm(x))))))
+        x = self.after_attn(add(x, self.dropout(self.attn(normed, view))))
+        normed = self.cross_attn_normed(self.cross_attn_norm(x))
+        x = self.after_cross_attn(add(x, self.dropout(self.cross_attn(normed, view.source))))
+        normed = self.ffn_normed(self.ffn_norm(x))
+        x = self.after_ffn(add(x, self.dropout(self.ffn(normed))))
         return self.output(x)
 
 
-def add(
-    x: Float[Tensor, "batch token hidden_size"], sublayer: Float[Tensor, "batch token hidden_size"]
-) -> Float[Tensor, "batch token hidden_size"]:
+BLOCKS = (PostNormBlock, PreNormBlock, PostNormCrossBlock, PreNormCrossBlock)
+
+
+def add(x: Tokens, sublayer: Tokens) -> Tokens:
     """``x + sublayer``, with what overflows in float16 put back: no norm bounds the residual stream of pre-norm."""
     return _finite(x + _finite(sublayer))
 
@@ -121,48 +153,29 @@ def _finite(x: Tensor) -> Tensor:
 
 
 class Stack(nn.Module):
-    """Blocks one after another: an encoder, or with a causal mask a decoder.
+    """Blocks one after another: an encoder, or with a causal view a decoder.
 
     Args:
         blocks: the blocks, first to last.
         final_norm: a norm after the last block, which pre-norm stacks need.
-        relative_positions: makes the bias that all blocks add to their scores, from the numbers of queries and keys.
         dropout: probability on the output, in training.
     """
 
     def __init__(
-        self,
-        blocks: Iterable[nn.Module],
-        final_norm: nn.Module | None = None,
-        *,
-        relative_positions: nn.Module | None = None,
-        dropout: float = 0.0,
+        self, blocks: Iterable[nn.Module], final_norm: nn.Module | None = None, *, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.final_norm = final_norm
-        self.relative_positions = relative_positions
-        self.final_normed = Tap("batch token hidden_size")
+        self.final_normed = _tap()
         self.dropout = nn.Dropout(dropout)
-        self.output = Tap("batch token hidden_size")
+        self.output = _tap()
 
-    def forward(
-        self,
-        x: Float[Tensor, "batch query hidden_size"],
-        mask: Bool[Tensor, "#batch #heads #query key"] | None = None,
-        bias: Float[Tensor, "#batch #heads query key"] | None = None,
-        *,
-        memory: Float[Tensor, "batch source hidden_size"] | None = None,
-        memory_mask: Bool[Tensor, "#batch #heads #query source"] | None = None,
-        cache: DecoderCache | None = None,
-    ) -> Float[Tensor, "batch query hidden_size"]:
-        """Send ``x`` through all blocks; every block gets the same masks, bias and memory, and its own cache."""
-        if self.relative_positions is not None:
-            seen = 0 if cache is None else cache.length
-            bias = self.relative_positions(x.shape[1], seen + x.shape[1])
+    def forward(self, x: Tokens, view: View | None = None) -> Tokens:
+        """Send ``x`` through all blocks; every block gets the same view, with its own part of the cache."""
+        view = view or View()
         for i, block in enumerate(self.blocks):
-            block_cache = None if cache is None else cache[i]
-            x = block(x, mask, bias, memory=memory, memory_mask=memory_mask, cache=block_cache)
+            x = block(x, view.of_block(i))
         if self.final_norm is not None:
             x = self.final_norm(x)
         return self.output(self.dropout(self.final_normed(x)))

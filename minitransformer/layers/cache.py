@@ -62,9 +62,10 @@ class KVCache:
             capacity = max(2 * self._keys.shape[2], self.length + new)
             self._keys, self._values = _buffer(self.keys, capacity), _buffer(self.values, capacity)
 
-    def store(self, keys: Tensor, values: Tensor) -> None:
-        """Keep keys and values that will not grow (cross-attention's), without a copy."""
+    def store(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep keys and values that will not grow (cross-attention's), without a copy; return them."""
         self._keys, self._values, self.length = keys, values, keys.shape[2]
+        return keys, values
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         """Keep these batch rows, in this order; rows may repeat (beams) or be left out (finished sequences)."""

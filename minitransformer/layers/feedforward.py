@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from minitransformer.layers.activations import Activation
-from minitransformer.layers.linear import Linear
+from minitransformer.layers.kernels import linear
 from minitransformer.layers.taps import Tap
 
 
@@ -31,18 +31,22 @@ class FeedForward(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.up = Linear(hidden_size, intermediate_size, bias=bias)
+        self.up = nn.Linear(hidden_size, intermediate_size, bias=bias)
         self.activation = activation
         self.dropout = nn.Dropout(dropout)
-        self.down = Linear(intermediate_size, hidden_size, bias=bias)
+        self.down = nn.Linear(intermediate_size, hidden_size, bias=bias)
         self.pre = Tap("batch token intermediate_size")
         self.hidden = Tap("batch token intermediate_size")
         self.out = Tap("batch token hidden_size")
 
     def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token hidden_size"]:
         """Transform every token by itself."""
-        hidden = self.hidden(self.activation(self.pre(self.up(x))))  # (B, T, F)
-        return self.out(project(self.down, self.dropout(hidden)))  # (B, T, D)
+        hidden = self.hidden(self.activation(self.pre(linear(self.up, x))))  # (B, T, F)
+        return self.out(self.narrow(self.dropout(hidden)))  # (B, T, D)
+
+    def narrow(self, hidden: Tensor) -> Tensor:
+        """The last projection."""
+        return linear(self.down, hidden)
 
 
 class GatedFeedForward(nn.Module):
@@ -66,11 +70,11 @@ class GatedFeedForward(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.gate = Linear(hidden_size, intermediate_size, bias=bias)
+        self.gate = nn.Linear(hidden_size, intermediate_size, bias=bias)
         self.activation = activation
-        self.linear = Linear(hidden_size, intermediate_size, bias=bias)
+        self.linear = nn.Linear(hidden_size, intermediate_size, bias=bias)
         self.dropout = nn.Dropout(dropout)
-        self.down = Linear(intermediate_size, hidden_size, bias=bias)
+        self.down = nn.Linear(intermediate_size, hidden_size, bias=bias)
         self.pre = Tap("batch token intermediate_size")
         self.gated = Tap("batch token intermediate_size")
         self.hidden = Tap("batch token intermediate_size")
@@ -78,11 +82,10 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token hidden_size"]:
         """Transform every token by itself."""
-        gate = self.activation(self.pre(self.gate(x)))
-        hidden = self.hidden(gate * self.gated(self.linear(x)))  # (B, T, F)
-        return self.out(project(self.down, self.dropout(hidden)))  # (B, T, D)
+        gate = self.activation(self.pre(linear(self.gate, x)))
+        hidden = self.hidden(gate * self.gated(linear(self.linear, x)))  # (B, T, F)
+        return self.out(self.narrow(self.dropout(hidden)))  # (B, T, D)
 
-
-def project(layer: nn.Linear, x: Tensor) -> Tensor:
-    """``layer(x)``, in the type of the layer: a model in float16 may keep a layer that would overflow in float32."""
-    return layer(x.to(layer.weight.dtype))
+    def narrow(self, hidden: Tensor) -> Tensor:
+        """The last projection."""
+        return linear(self.down, hidden)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from minitransformer.errors import InputError
 from minitransformer.layers.taps import Tap
 
 
@@ -51,18 +49,13 @@ class LearnedPositions(nn.Embedding):
         super().__init__(num_positions + offset, hidden_size, padding_idx=padding_idx)
         self.offset = offset
 
-    def forward(self, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token hidden_size"]:
-        """The vectors of these positions.
+    @property
+    def num_positions(self) -> int:
+        """How many positions there are."""
+        return self.num_embeddings - self.offset
 
-        Raises:
-            InputError: a position lies behind the end of the table.
-        """
-        num_positions = self.num_embeddings - self.offset
-        if ids.numel() and int(ids.max()) >= num_positions:
-            raise ValueError(
-                f"position {int(ids.max())} does not exist: the model has {num_positions} positions. "
-                "Shorten the input (tokenizer: truncation=True) or generate fewer tokens."
-            )
+    def forward(self, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token hidden_size"]:
+        """The vectors of these positions."""
         return super().forward(ids + self.offset)
 
 
@@ -101,14 +94,13 @@ class SinusoidalPositions(nn.Module):
         table = sinusoids(num_positions, hidden_size, interleaved=interleaved)
         self.register_buffer("table", table.to(torch.get_default_dtype()), persistent=False)
 
-    def forward(self, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token hidden_size"]:
-        """The vectors of these positions.
+    @property
+    def num_positions(self) -> int:
+        """How many positions there are."""
+        return len(self.table)
 
-        Raises:
-            ValueError: a position lies behind the end of the table.
-        """
-        if ids.numel() and int(ids.max()) >= len(self.table):
-            raise InputError(f"position {int(ids.max())} does not exist: the model has {len(self.table)} positions")
+    def forward(self, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token hidden_size"]:
+        """The vectors of these positions."""
         return self.table[ids]
 
 
@@ -163,4 +155,4 @@ class RelativePositions(nn.Module):
         queries = torch.arange(num_keys - num_queries, num_keys, device=device)
         distances = torch.arange(num_keys, device=device)[None] - queries[:, None]
         buckets = relative_buckets(distances, num_buckets, self.max_distance, bidirectional=self.bidirectional)
-        return self.out(rearrange(self.bias(buckets), "t s h -> 1 h t s"))
+        return self.out(self.bias(buckets).permute(2, 0, 1)[None])

@@ -24,7 +24,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minitransformer.config import ModelConfig, key
@@ -33,17 +33,15 @@ from minitransformer.layers import (
     Embeddings,
     FeedForward,
     LearnedPositions,
-    Linear,
     MultiHeadAttention,
     PostNormBlock,
     Stack,
     Tap,
+    View,
     activation,
-    padding_mask,
-    token_positions,
 )
 from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel
 from minitransformer.models.heads import Logits, MaskedLMHead, Pooler
 from minitransformer.models.losses import classification_loss, token_loss
 from minitransformer.models.outputs import BaseOutput, PreTrainingOutput
@@ -124,19 +122,19 @@ WEIGHTS = WeightMap(
         "ForPreTraining": [
             linear("predictions.dense", "head.words.dense"),
             norm("predictions.LayerNorm", "head.words.norm"),
-            Row("predictions.decoder.weight", "head.words.decoder.weight"),
-            Row("predictions.bias", "head.words.decoder.bias"),
-            linear("sop_classifier.classifier", "head.order"),
+            Row("predictions.decoder.weight", "head.words.output.weight"),
+            Row("predictions.bias", "head.words.output.bias"),
+            linear("sop_classifier.classifier", "head.order.output"),
         ],
         "ForMaskedLM": [
             linear("predictions.dense", "head.dense"),
             norm("predictions.LayerNorm", "head.norm"),
-            Row("predictions.decoder.weight", "head.decoder.weight"),
-            Row("predictions.bias", "head.decoder.bias"),
+            Row("predictions.decoder.weight", "head.output.weight"),
+            Row("predictions.bias", "head.output.bias"),
         ],
-        "ForSequenceClassification": linear("classifier", "head"),
-        "ForTokenClassification": linear("classifier", "head"),
-        "ForQuestionAnswering": linear("qa_outputs", "head"),
+        "ForSequenceClassification": linear("classifier", "head.output"),
+        "ForTokenClassification": linear("classifier", "head.output"),
+        "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
     tied=[
         Tied("albert.embeddings.word_embeddings.weight", "predictions.decoder.weight"),
@@ -174,30 +172,36 @@ class SharedStack(nn.Module):
         self.output = Tap("batch token hidden_size")
 
     def forward(
-        self,
-        x: Float[Tensor, "batch token hidden_size"],
-        mask: Bool[Tensor, "#batch #heads #query #key"] | None = None,
+        self, x: Float[Tensor, "batch token hidden_size"], view: View | None = None
     ) -> Float[Tensor, "batch token hidden_size"]:
         """Send ``x`` through all layers."""
         layers_per_group = self.num_layers / len(self.groups)  # not always a whole number
         for layer in range(self.num_layers):
-            x = self.groups[int(layer / layers_per_group)](x, mask)
+            x = self.groups[int(layer / layers_per_group)](x, view)
         return self.output(x)
+
+
+def albert_block(
+    config: AlbertConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormBlock:
+    """A block, of parts that are called as the usual ones are."""
+    D = config.hidden_size
+    return PostNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, config.intermediate_size, activation(config.activation)),
+        norm=partial(nn.LayerNorm, D, eps=config.norm_eps),
+        dropout=config.dropout,
+    )
 
 
 class AlbertModel(AlbertPretrained):
     """The encoder; with a pooler, one vector for the whole text."""
 
-    def __init__(self, config: AlbertConfig, *, add_pooling_layer: bool = True) -> None:
+    def __init__(
+        self, config: AlbertConfig, *, add_pooling_layer: bool = True, block: MakeBlock = albert_block
+    ) -> None:
         super().__init__(config)
         D, E = config.hidden_size, config.embedding_size
-
-        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
-
-        def make_block() -> nn.Module:
-            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
-            ffn = FeedForward(D, config.intermediate_size, activation(config.activation))
-            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
 
         self.embeddings = Embeddings(
             word=nn.Embedding(config.vocab_size, E, padding_idx=config.pad_token_id),
@@ -206,8 +210,8 @@ class AlbertModel(AlbertPretrained):
             norm=nn.LayerNorm(E, eps=config.norm_eps),
             dropout=config.dropout,
         )
-        self.embeddings_project = Linear(E, D)
-        groups = (Stack(make_block() for _ in range(config.num_blocks)) for _ in range(config.num_groups))
+        self.embeddings_project = nn.Linear(E, D)
+        groups = (Stack(block(config) for _ in range(config.num_blocks)) for _ in range(config.num_groups))
         self.encoder = SharedStack(groups, config.num_layers)
         self.pooler = Pooler(D) if add_pooling_layer else None
 
@@ -222,10 +226,10 @@ class AlbertModel(AlbertPretrained):
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(input_ids)
         if position_ids is None:
-            position_ids = token_positions(input_ids.shape[1], device=input_ids.device)
+            position_ids = self.positions(input_ids)
         x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, E)
         x = self.embeddings_project(x)  # (B, T, D)
-        x = self.encoder(x, mask=padding_mask(attention_mask))
+        x = self.encoder(x, View(attention_mask))
         return BaseOutput(last_hidden_state=x, pooler_output=None if self.pooler is None else self.pooler(x))
 
 

@@ -22,20 +22,25 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
+from jaxtyping import Int
 from torch import Tensor, nn
 from typing_extensions import Self
 
 from minitransformer.layers import (
+    DecoderCache,
     Embeddings,
     FeedForward,
     LearnedPositions,
     MultiHeadAttention,
     PostNormBlock,
+    PostNormCrossBlock,
     Stack,
+    View,
     activation,
+    tied,
 )
 from minitransformer.models import seq2seq
-from minitransformer.models.base import Architecture, PretrainedModel, encoder_decoder
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
 from minitransformer.models.fairseq import (
     FAIRSEQ_HEADS,
     FAIRSEQ_VERSIONS,
@@ -44,8 +49,12 @@ from minitransformer.models.fairseq import (
     fairseq_layers,
 )
 from minitransformer.models.heads import DenseClassifier, Logits
+from minitransformer.models.outputs import Seq2SeqOutput
+from minitransformer.models.seq2seq import need_source
 from minitransformer.ranges import Rate, TokenId, Width
 from minitransformer.weights import WeightMap, embedding, norm
+
+Ids = Int[Tensor, "batch token"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +103,47 @@ class BartPretrained(PretrainedModel):
     config: BartConfig
 
 
+def bart_encoder_block(
+    config: BartConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormBlock:
+    """A block of the encoder, of parts that are called as the usual ones are."""
+    D, act = config.hidden_size, activation(config.activation)
+    return PostNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, config.encoder_ffn_dim, act, dropout=config.activation_dropout),
+        norm=partial(nn.LayerNorm, D),
+        dropout=config.dropout,
+    )
+
+
+def bart_decoder_block(
+    config: BartConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormCrossBlock:
+    """A block of the decoder, of parts that are called as the usual ones are."""
+    D, H, act = config.hidden_size, config.decoder_attention_heads, activation(config.activation)
+    return PostNormCrossBlock(
+        attention(D, H, dropout=config.attention_dropout),
+        attention(D, H, dropout=config.attention_dropout),
+        ffn(D, config.decoder_ffn_dim, act, dropout=config.activation_dropout),
+        norm=partial(nn.LayerNorm, D),
+        dropout=config.dropout,
+    )
+
+
 class BartModel(seq2seq.EncoderDecoder, BartPretrained):
     """Encoder and decoder."""
 
-    def __init__(self, config: BartConfig) -> None:
+    def __init__(
+        self,
+        config: BartConfig,
+        *,
+        encoder_block: MakeBlock = bart_encoder_block,
+        decoder_block: MakeBlock = bart_decoder_block,
+    ) -> None:
         super().__init__(config)
-        D, act = config.hidden_size, activation(config.activation)
+        D = config.hidden_size
 
-        def make_embeddings() -> Embeddings:
+        def make_embeddings(word: nn.Embedding) -> Embeddings:
             return Embeddings(
                 word=word,
                 position=LearnedPositions(config.num_positions, D, offset=2),
@@ -110,43 +152,50 @@ class BartModel(seq2seq.EncoderDecoder, BartPretrained):
                 dropout=config.dropout,
             )
 
-        def make_block(num_heads: int, ffn_size: int, *, cross: bool) -> PostNormBlock:
-            make_attention = partial(MultiHeadAttention, D, num_heads, dropout=config.attention_dropout)
-            ffn = FeedForward(D, ffn_size, act, dropout=config.activation_dropout)
-            cross_attn = make_attention() if cross else None
-            make_norm = partial(nn.LayerNorm, D)
-            return PostNormBlock(make_attention(), ffn, make_norm, cross_attn=cross_attn, dropout=config.dropout)
-
         word = nn.Embedding(config.vocab_size, D, padding_idx=config.pad_token_id)
-        self.encoder_embeddings = make_embeddings()
-        self.encoder = Stack(
-            make_block(config.num_heads, config.encoder_ffn_dim, cross=False) for _ in range(config.num_layers)
-        )
-        self.decoder_embeddings = make_embeddings()
-        self.decoder = Stack(
-            make_block(config.decoder_attention_heads, config.decoder_ffn_dim, cross=True)
-            for _ in range(config.decoder_layers)
-        )
+        self.encoder_embeddings = make_embeddings(word)
+        self.encoder = Stack(encoder_block(config) for _ in range(config.num_layers))
+        self.decoder_embeddings = make_embeddings(tied(word))
+        self.decoder = Stack(decoder_block(config) for _ in range(config.decoder_layers))
 
-    def default_target(self, input_ids: Tensor | None) -> Tensor:
-        """The source itself, shifted right."""
-        if input_ids is None:
-            raise ValueError("pass decoder_input_ids, or input_ids from which to make them")
-        return self.shift_right(input_ids)
+    def encode(self, input_ids: Ids, attention_mask: Ids | None = None) -> Tensor:
+        """The encoder's output for these texts; the attention mask is 0 at padding."""
+        x = self.encoder_embeddings(input_ids, self.positions(input_ids))  # (B, S, D)
+        return self.encoder(x, View(attention_mask))
+
+    def forward(
+        self,
+        input_ids: Ids | None = None,
+        attention_mask: Ids | None = None,
+        decoder_input_ids: Ids | None = None,
+        decoder_attention_mask: Ids | None = None,
+        encoder_outputs: Tensor | None = None,
+        past_key_values: DecoderCache | None = None,
+    ) -> Seq2SeqOutput:
+        """Encode the source, and decode the target or continue it; arguments as ``EncoderDecoder`` tells."""
+        if encoder_outputs is None:
+            encoder_outputs = self.encode(need_source(input_ids), attention_mask)
+        if decoder_input_ids is None:
+            decoder_input_ids = self.shift_right(need_source(input_ids))
+        source = View(attention_mask, memory=encoder_outputs)
+        view = View(decoder_attention_mask, causal=True, cache=past_key_values, source=source)
+        x = self.decoder_embeddings(decoder_input_ids, self.positions(decoder_input_ids, cache=past_key_values))
+        x = self.decoder(x, view)  # (B, T, D)
+        return Seq2SeqOutput(x, past_key_values=past_key_values, encoder_last_hidden_state=encoder_outputs)
 
 
 class BartForConditionalGeneration(seq2seq.ConditionalGeneration, BartPretrained):
     """Turn a text into another: summarise, translate, repair."""
 
-    OPTIONAL = ("head.bias",)
+    OPTIONAL = ("head.output.bias",)
 
     def __init__(self, config: BartConfig) -> None:
         super().__init__(config)
         self.backbone = BartModel(config)
         self.head = Logits(config.hidden_size, config.vocab_size)
-        self.head.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
+        self.head.output.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
         if config.tie_word_embeddings:
-            self.head.weight = self.backbone.encoder_embeddings.word.weight
+            self.head.output.weight = self.backbone.encoder_embeddings.word.weight
 
 
 class BartForSequenceClassification(seq2seq.SequenceClassification, BartPretrained):

@@ -21,8 +21,8 @@ from minitransformer.errors import ArgumentError, CheckpointError, warn_caller
 from minitransformer.files import together, write_whole
 from minitransformer.generation import GenerationConfig, generate, transition_scores
 from minitransformer.hub import Repository, as_repository, read_json
-from minitransformer.layers import trace
-from minitransformer.models.boundary import check_inputs, is_traced
+from minitransformer.layers import token_positions, trace
+from minitransformer.models.boundary import can_be_read, check_inputs, is_root_of_trace
 from minitransformer.models.drawing import draw_weights, drawn_when_built
 from minitransformer.models.loading import (
     MODEL_ARGUMENTS,
@@ -48,7 +48,10 @@ from minitransformer.weights import (
 from minitransformer.weights.misfits import MisfitError
 from minitransformer.weights.sources import Renaming, Source, Tensors
 
+MakeBlock = Callable[..., nn.Module]
+
 NEW_HEAD = "the head is drawn anew"
+MASKS = ("attention_mask", "decoder_attention_mask")
 LANGUAGE_MODELS = ("ForMaskedLM", "ForCausalLM", "ForSeq2SeqLM", "ForPreTraining")
 """Tasks whose heads were trained with the backbone, so that a file without one is the wrong file."""
 
@@ -83,6 +86,8 @@ class PretrainedModel(nn.Module):
     HEAD: ClassVar[str | None] = None
     """The task, less "AutoModel", of a model with a head: its rows in the weight map."""
 
+    _arguments: ClassVar[tuple[str, ...]]
+
     config: ModelConfig
     backbone: Any
     """The model below the head, in a model that has one; what the task adds is ``head``."""
@@ -93,6 +98,7 @@ class PretrainedModel(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls._arguments = tuple(inspect.signature(cls.forward).parameters)[1:]
         if "__init__" in vars(cls):  # Class(config) is a new model, its weights drawn as for pretraining
             cls.__init__ = drawn_when_built(cls.__init__)  # type: ignore[method-assign]
 
@@ -101,21 +107,63 @@ class PretrainedModel(nn.Module):
         *args: Any,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
+        return_dict: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run ``forward``; with the two flags, also fill the output's fields of intermediates from the taps.
+        """Look at the inputs, and run ``forward``; with two flags, also fill the output's fields of intermediates.
 
         Args:
             *args: as ``forward`` takes them.
-            output_hidden_states: whether to give the hidden states; by default what the config says.
+            output_hidden_states: whether to give the hidden states, from the taps; by default what the config says.
             output_attentions: the same for the attention maps.
-            **kwargs: as ``forward`` takes them.
+            return_dict: False for a tuple in place of an object with names.
+            **kwargs: as ``forward`` takes them; others are ignored, if they are None.
 
         Raises:
             InputError: shapes of ids and masks that do not belong together.
+            ValueError: an id, a token type or a position lies outside of its table.
         """
-        if not is_traced():
+        kwargs = {name: x for name, x in kwargs.items() if x is not None or name in self._arguments}
+        if can_be_read((*args, *kwargs.values())):
             args = check_inputs(self, args, kwargs)
+            inputs = self.prepare({**dict(zip(self._arguments, args, strict=False)), **kwargs})
+            args = (*(inputs.pop(name) for name in self._arguments[: len(args)]), *args[len(self._arguments) :])
+            kwargs = inputs
+        output = self._run(args, kwargs, output_hidden_states, output_attentions)
+        if is_root_of_trace(self):
+            return {name: x for name, x in output.items() if isinstance(x, Tensor)}
+        return output.to_tuple() if return_dict is False else output
+
+    def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The boundary, where values are looked at; not while a model is traced, compiled, exported or transformed.
+
+        Args:
+            inputs: what ``forward`` is to get, by name.
+
+        Returns:
+            The same, less masks that hide nothing, which lets attention take its quickest path.
+
+        Raises:
+            ValueError: an id, a token type or a position lies outside of its table.
+        """
+        for side, name in (("", "input_ids"), ("encoder_", "input_ids"), ("decoder_", "decoder_input_ids")):
+            embeddings, ids = self._modules.get(f"{side}embeddings"), inputs.get(name)
+            check: Any = getattr(embeddings, "check", None)
+            if check is not None and ids is not None:
+                mask, positions = inputs.get(name.replace("input_ids", "attention_mask")), inputs.get("position_ids")
+                if positions is None:
+                    positions = self.positions(ids, mask, None if side == "encoder_" else inputs.get("past_key_values"))
+                check(ids, positions, inputs.get("token_type_ids"))
+        if any(name.endswith("embeddings") for name in self._modules):
+            inputs.update({name: None for name, x in inputs.items() if name in MASKS and x is not None and x.all()})
+        return inputs
+
+    def positions(self, ids: Tensor, attention_mask: Tensor | None = None, cache: Any = None) -> Tensor:
+        """Where tokens stand that follow those in the cache: counted from the left, padding included."""
+        return token_positions(ids.shape[1], offset=0 if cache is None else cache.length, device=ids.device)
+
+    def _run(self, args: Any, kwargs: Any, output_hidden_states: bool | None, output_attentions: bool | None) -> Any:
+        """``forward``; the output's fields of intermediates that are asked for are filled from the taps."""
         asked = {"hidden_states": output_hidden_states, "attentions": output_attentions}
         asked = {kind: self._says(f"output_{kind}") if on is None else on for kind, on in asked.items()}
         wanted = {

@@ -32,12 +32,11 @@ from minitransformer.layers import (
     MultiHeadAttention,
     PostNormBlock,
     Stack,
+    View,
     activation,
-    padding_mask,
-    token_positions,
 )
 from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits, MaskedLMHead, Pooler
 from minitransformer.models.losses import classification_loss, token_loss
 from minitransformer.models.outputs import BaseOutput, NextSentencePreTrainingOutput
@@ -95,20 +94,20 @@ WEIGHTS = WeightMap(
         "ForMaskedLM": [
             linear("cls.predictions.transform.dense", "head.dense"),
             norm("cls.predictions.transform.LayerNorm", "head.norm"),
-            Row("cls.predictions.decoder.weight", "head.decoder.weight"),
-            Row("cls.predictions.bias", "head.decoder.bias"),
+            Row("cls.predictions.decoder.weight", "head.output.weight"),
+            Row("cls.predictions.bias", "head.output.bias"),
         ],
-        "ForNextSentencePrediction": linear("cls.seq_relationship", "head"),
+        "ForNextSentencePrediction": linear("cls.seq_relationship", "head.output"),
         "ForPreTraining": [
             linear("cls.predictions.transform.dense", "head.words.dense"),
             norm("cls.predictions.transform.LayerNorm", "head.words.norm"),
-            Row("cls.predictions.decoder.weight", "head.words.decoder.weight"),
-            Row("cls.predictions.bias", "head.words.decoder.bias"),
-            linear("cls.seq_relationship", "head.next"),
+            Row("cls.predictions.decoder.weight", "head.words.output.weight"),
+            Row("cls.predictions.bias", "head.words.output.bias"),
+            linear("cls.seq_relationship", "head.next.output"),
         ],
-        "ForSequenceClassification": linear("classifier", "head"),
-        "ForTokenClassification": linear("classifier", "head"),
-        "ForQuestionAnswering": linear("qa_outputs", "head"),
+        "ForSequenceClassification": linear("classifier", "head.output"),
+        "ForTokenClassification": linear("classifier", "head.output"),
+        "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
     tied=[
         Tied("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"),
@@ -129,28 +128,34 @@ class BertPretrained(PretrainedModel):
     config: BertConfig
 
 
+def bert_block(
+    config: BertConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormBlock:
+    """A block, of parts that are called as the usual ones are."""
+    D = config.hidden_size
+    return PostNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, config.intermediate_size, activation(config.activation)),
+        norm=partial(nn.LayerNorm, D, eps=config.norm_eps),
+        dropout=config.dropout,
+    )
+
+
 class BertModel(BertPretrained):
     """The encoder; with a pooler, one vector for the whole text."""
 
-    def __init__(self, config: BertConfig, *, add_pooling_layer: bool = True) -> None:
+    def __init__(self, config: BertConfig, *, add_pooling_layer: bool = True, block: MakeBlock = bert_block) -> None:
         super().__init__(config)
         D = config.hidden_size
-
-        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
-
-        def make_block() -> nn.Module:
-            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
-            ffn = FeedForward(D, config.intermediate_size, activation(config.activation))
-            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
 
         self.embeddings = Embeddings(
             word=nn.Embedding(config.vocab_size, D, padding_idx=config.pad_token_id),
             token_type=nn.Embedding(config.type_vocab_size, D),
             position=LearnedPositions(config.num_positions, D),
-            norm=make_norm(),
+            norm=nn.LayerNorm(D, eps=config.norm_eps),
             dropout=config.dropout,
         )
-        self.encoder = Stack(make_block() for _ in range(config.num_layers))
+        self.encoder = Stack(block(config) for _ in range(config.num_layers))
         self.pooler = Pooler(D) if add_pooling_layer else None
 
     def forward(
@@ -164,9 +169,9 @@ class BertModel(BertPretrained):
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(input_ids)
         if position_ids is None:
-            position_ids = token_positions(input_ids.shape[1], device=input_ids.device)
+            position_ids = self.positions(input_ids)
         x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, D)
-        x = self.encoder(x, mask=padding_mask(attention_mask))
+        x = self.encoder(x, View(attention_mask))
         return BaseOutput(last_hidden_state=x, pooler_output=None if self.pooler is None else self.pooler(x))
 
 

@@ -6,30 +6,33 @@ is here, at the model's boundary, so that no ``forward`` branches on it; it is l
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minitransformer.errors import InputError
 
-_POSITIONAL: dict[type, tuple[str, ...]] = {}
+
+def can_be_read(inputs: Iterable[Any]) -> bool:
+    """Whether these are plain tensors, whose numbers Python may look at and branch on.
+
+    They are not while a model is traced, compiled, exported, transformed by ``torch.func`` or captured as a CUDA graph.
+    """
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return False
+    tensors = [x for x in inputs if isinstance(x, Tensor)]
+    if any(x.is_cuda for x in tensors) and torch.cuda.is_current_stream_capturing():
+        return False
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return all(type(x) in (Tensor, nn.Parameter) and not x.is_meta and not wrapped(x) for x in tensors)
 
 
-def is_traced() -> bool:
-    """Whether PyTorch is recording the model rather than running it."""
-    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-
-
-def positional_names(model: Any) -> tuple[str, ...]:
-    """Names of the arguments that ``forward`` takes by position."""
-    found = _POSITIONAL.get(type(model))
-    if found is None:
-        parameters = inspect.signature(model.forward).parameters.values()
-        found = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-        _POSITIONAL[type(model)] = found
-    return found
+def is_root_of_trace(model: nn.Module) -> bool:
+    """Whether ``torch.jit.trace`` was asked for this very model: it wants a plain dictionary of tensors."""
+    names = torch.jit._trace._trace_module_map if torch._C._get_tracing_state() is not None else None
+    return names is not None and names.get("__module") is model
 
 
 def check_inputs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -41,7 +44,7 @@ def check_inputs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
     Raises:
         InputError: no tensors, or shapes that do not belong together; the message names both.
     """
-    names = positional_names(model)
+    names = model._arguments
     given = dict(zip(names, args, strict=False)) | kwargs
     ids, cache = given.get("input_ids"), given.get("past_key_values")
     cached = getattr(cache, "length", 0)

@@ -36,14 +36,13 @@ from minitransformer.layers import (
     PreNormBlock,
     SinusoidalPositions,
     Stack,
+    View,
     activation,
-    causal_mask,
-    combine,
-    padding_mask,
+    tied,
     token_positions,
 )
 from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits
 from minitransformer.models.outputs import BaseOutput
 from minitransformer.ranges import Count, Layers, Positions, Rate, Width
@@ -94,8 +93,8 @@ WEIGHTS = WeightMap(
         norm("layernorm", "decoder.final_norm"),
     ],
     heads={
-        "ForCausalLM": linear("lm_head", "head"),
-        "ForSequenceClassification": [Row("classifier.weight", "head.weight")],
+        "ForCausalLM": linear("lm_head", "head.output"),
+        "ForSequenceClassification": [Row("classifier.weight", "head.output.weight")],
     },
     tied=[Tied("transformer.w.weight", "lm_head.weight")],
 )
@@ -124,28 +123,37 @@ class CTRLPretrained(PretrainedModel):
     config: CTRLConfig
 
 
+def ctrl_block(
+    config: CTRLConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PreNormBlock:
+    """A block, of parts that are called as the usual ones are."""
+    D = config.hidden_size
+    return PreNormBlock(
+        attention(D, config.num_heads),
+        ffn(D, config.inner_size, activation("relu")),
+        norm=partial(nn.LayerNorm, D, eps=1e-6),
+        dropout=config.dropout,
+    )
+
+
 class CTRLModel(CTRLPretrained):
     """The decoder."""
 
-    def __init__(self, config: CTRLConfig) -> None:
+    def __init__(self, config: CTRLConfig, *, block: MakeBlock = ctrl_block) -> None:
         super().__init__(config)
         D = config.hidden_size
-
-        def make_block() -> nn.Module:
-            attn = MultiHeadAttention(D, config.num_heads)
-            ffn = FeedForward(D, config.inner_size, activation("relu"))
-            return PreNormBlock(attn, ffn, partial(nn.LayerNorm, D, eps=1e-6), dropout=config.dropout)
 
         word = nn.Embedding(config.vocab_size, D)
         self.embeddings = Embeddings(
             word=word,
-            token_type=word,  # token types, if any, are looked up among the words
+            token_type=tied(word),  # token types, if any, are looked up among the words
             position=SinglePrecisionPositions(config.num_positions, D),
             scale=D**0.5,
             dropout=config.embedding_dropout,
         )
-        final_norm = nn.LayerNorm(D, eps=config.final_norm_eps)
-        self.decoder = Stack((make_block() for _ in range(config.num_layers)), final_norm=final_norm)
+        self.decoder = Stack(
+            (block(config) for _ in range(config.num_layers)), nn.LayerNorm(D, eps=config.final_norm_eps)
+        )
 
     def forward(
         self,
@@ -164,13 +172,16 @@ class CTRLModel(CTRLPretrained):
             position_ids: of the new tokens; counted along the attention mask by default.
             past_key_values: a cache to read and extend; the caller makes it with ``DecoderCache()``.
         """
-        T, offset = input_ids.shape[1], 0 if past_key_values is None else past_key_values.length
         if position_ids is None:
-            position_ids = token_positions(T, attention_mask, offset=offset, device=input_ids.device)
-        mask = combine(causal_mask(T, offset + T, input_ids.device), padding_mask(attention_mask))
+            position_ids = self.positions(input_ids, attention_mask, past_key_values)
         x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, D)
-        x = self.decoder(x, mask=mask, cache=past_key_values)
+        x = self.decoder(x, View(attention_mask, causal=True, cache=past_key_values))
         return BaseOutput(last_hidden_state=x, past_key_values=past_key_values)
+
+    def positions(self, ids: Ids, attention_mask: Ids | None = None, cache: DecoderCache | None = None) -> Ids:
+        """Where tokens stand that follow those in the cache: counted along the attention mask."""
+        offset = 0 if cache is None else cache.length
+        return token_positions(ids.shape[1], attention_mask, offset=offset, device=ids.device)
 
 
 class CTRLLMHeadModel(heads.CausalLM, CTRLPretrained):
@@ -183,7 +194,7 @@ class CTRLLMHeadModel(heads.CausalLM, CTRLPretrained):
         self.backbone = CTRLModel(config)
         self.head = Logits(config.hidden_size, config.vocab_size)
         if config.tie_word_embeddings:
-            self.head.weight = self.backbone.embeddings.word.weight
+            self.head.output.weight = self.backbone.embeddings.word.weight
 
 
 class CTRLForSequenceClassification(heads.LastTokenClassification, CTRLPretrained):

@@ -33,13 +33,12 @@ from minitransformer.layers import (
     MultiHeadAttention,
     PostNormBlock,
     Stack,
+    View,
     activation,
-    padding_mask,
     sinusoids,
-    token_positions,
 )
 from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import DenseClassifier, Logits, MaskedLMHead
 from minitransformer.models.outputs import BaseOutput, LogitsOutput, QuestionAnsweringOutput
 from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
@@ -90,15 +89,15 @@ WEIGHTS = WeightMap(
         "ForMaskedLM": [
             linear("vocab_transform", "head.dense"),
             norm("vocab_layer_norm", "head.norm"),
-            Row("vocab_projector.weight", "head.decoder.weight"),
-            Row("vocab_projector.bias", "head.decoder.bias"),
+            Row("vocab_projector.weight", "head.output.weight"),
+            Row("vocab_projector.bias", "head.output.bias"),
         ],
         "ForSequenceClassification": [
             linear("pre_classifier", "head.dense"),
             linear("classifier", "head.output"),
         ],
-        "ForTokenClassification": linear("classifier", "head"),
-        "ForQuestionAnswering": linear("qa_outputs", "head"),
+        "ForTokenClassification": linear("classifier", "head.output"),
+        "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
     tied=[Tied("distilbert.embeddings.word_embeddings.weight", "vocab_projector.weight")],
     ignore=[Ignore("distilbert.embeddings.position_ids", why="the numbers 0, 1, 2, ...")],
@@ -123,35 +122,41 @@ class DistilBertPretrained(PretrainedModel):
                     module.weight.copy_(sinusoids(*module.weight.shape, interleaved=True))
 
 
+def distilbert_block(
+    config: DistilBertConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormBlock:
+    """A block, of parts that are called as the usual ones are."""
+    D = config.hidden_size
+    return PostNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, config.intermediate_size, activation(config.activation)),
+        norm=partial(nn.LayerNorm, D, eps=NORM_EPS),
+        dropout=config.dropout,
+    )
+
+
 class DistilBertModel(DistilBertPretrained):
     """The encoder."""
 
-    def __init__(self, config: DistilBertConfig) -> None:
+    def __init__(self, config: DistilBertConfig, *, block: MakeBlock = distilbert_block) -> None:
         super().__init__(config)
         D = config.hidden_size
-
-        make_norm = partial(nn.LayerNorm, D, eps=NORM_EPS)
-
-        def make_block() -> nn.Module:
-            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
-            ffn = FeedForward(D, config.intermediate_size, activation(config.activation))
-            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
 
         position = LearnedPositions(config.num_positions, D)
         position.weight.requires_grad_(not config.sinusoidal_positions)
         self.embeddings = Embeddings(
             word=nn.Embedding(config.vocab_size, D, padding_idx=config.pad_token_id),
             position=position,
-            norm=make_norm(),
+            norm=nn.LayerNorm(D, eps=NORM_EPS),
             dropout=config.dropout,
         )
-        self.encoder = Stack(make_block() for _ in range(config.num_layers))
+        self.encoder = Stack(block(config) for _ in range(config.num_layers))
 
     def forward(self, input_ids: Ids, attention_mask: Ids | None = None) -> BaseOutput:
         """Encode texts; the attention mask is 0 at padding."""
-        position_ids = token_positions(input_ids.shape[1], device=input_ids.device)
+        position_ids = self.positions(input_ids)
         x = self.embeddings(input_ids, position_ids)  # (B, T, D)
-        x = self.encoder(x, mask=padding_mask(attention_mask))
+        x = self.encoder(x, View(attention_mask))
         return BaseOutput(last_hidden_state=x)
 
 

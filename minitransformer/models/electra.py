@@ -31,16 +31,14 @@ from minitransformer.layers import (
     Embeddings,
     FeedForward,
     LearnedPositions,
-    Linear,
     MultiHeadAttention,
     PostNormBlock,
     Stack,
+    View,
     activation,
-    padding_mask,
-    token_positions,
 )
 from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import DenseClassifier, Logits, MaskedLMHead
 from minitransformer.models.losses import replaced_token_loss
 from minitransformer.models.outputs import BaseOutput, LogitsOutput
@@ -109,15 +107,15 @@ WEIGHTS = WeightMap(
         "ForMaskedLM": [
             linear("generator_predictions.dense", "head.dense"),
             norm("generator_predictions.LayerNorm", "head.norm"),
-            Row("generator_lm_head.weight", "head.decoder.weight"),
-            Row("generator_lm_head.bias", "head.decoder.bias"),
+            Row("generator_lm_head.weight", "head.output.weight"),
+            Row("generator_lm_head.bias", "head.output.bias"),
         ],
         "ForSequenceClassification": [
             linear("classifier.dense", "head.dense"),
             linear("classifier.out_proj", "head.output"),
         ],
-        "ForTokenClassification": linear("classifier", "head"),
-        "ForQuestionAnswering": linear("qa_outputs", "head"),
+        "ForTokenClassification": linear("classifier", "head.output"),
+        "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
     tied=[Tied("electra.embeddings.word_embeddings.weight", "generator_lm_head.weight")],
     ignore=[Ignore("electra.embeddings.position_ids", why="the numbers 0, 1, 2, ...")],
@@ -133,19 +131,25 @@ class ElectraPretrained(PretrainedModel):
     config: ElectraConfig
 
 
+def electra_block(
+    config: ElectraConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormBlock:
+    """A block, of parts that are called as the usual ones are."""
+    D = config.hidden_size
+    return PostNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, config.intermediate_size, activation(config.activation)),
+        norm=partial(nn.LayerNorm, D, eps=config.norm_eps),
+        dropout=config.dropout,
+    )
+
+
 class ElectraModel(ElectraPretrained):
     """The encoder."""
 
-    def __init__(self, config: ElectraConfig) -> None:
+    def __init__(self, config: ElectraConfig, *, block: MakeBlock = electra_block) -> None:
         super().__init__(config)
         D, E = config.hidden_size, config.embedding_size
-
-        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
-
-        def make_block() -> nn.Module:
-            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
-            ffn = FeedForward(D, config.intermediate_size, activation(config.activation))
-            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
 
         self.embeddings = Embeddings(
             word=nn.Embedding(config.vocab_size, E, padding_idx=config.pad_token_id),
@@ -154,8 +158,8 @@ class ElectraModel(ElectraPretrained):
             norm=nn.LayerNorm(E, eps=config.norm_eps),
             dropout=config.dropout,
         )
-        self.embeddings_project = Linear(E, D) if E != D else None
-        self.encoder = Stack(make_block() for _ in range(config.num_layers))
+        self.embeddings_project = nn.Linear(E, D) if E != D else None
+        self.encoder = Stack(block(config) for _ in range(config.num_layers))
 
     def forward(
         self,
@@ -168,11 +172,11 @@ class ElectraModel(ElectraPretrained):
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(input_ids)
         if position_ids is None:
-            position_ids = token_positions(input_ids.shape[1], device=input_ids.device)
+            position_ids = self.positions(input_ids)
         x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, E)
         if self.embeddings_project is not None:
             x = self.embeddings_project(x)  # (B, T, D)
-        x = self.encoder(x, mask=padding_mask(attention_mask))
+        x = self.encoder(x, View(attention_mask))
         return BaseOutput(last_hidden_state=x)
 
 

@@ -79,12 +79,15 @@ def _attention(hf: str, ours: str) -> list[Row]:
 
 
 FAIRSEQ_HEADS = {
-    "ForSeq2SeqLM": [Row("lm_head.weight", "head.weight"), Row("final_logits_bias", "head.bias", AddAxis(0))],
+    "ForSeq2SeqLM": [
+        Row("lm_head.weight", "head.output.weight"),
+        Row("final_logits_bias", "head.output.bias", AddAxis(0)),
+    ],
     "ForSequenceClassification": [
         *linear("classification_head.dense", "head.dense"),
         *linear("classification_head.out_proj", "head.output"),
     ],
-    "ForQuestionAnswering": linear("qa_outputs", "head"),
+    "ForQuestionAnswering": linear("qa_outputs", "head.output"),
 }
 
 SHARED_WORDS = Tied(

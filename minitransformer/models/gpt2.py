@@ -33,14 +33,13 @@ from minitransformer.layers import (
     MultiHeadAttention,
     PreNormBlock,
     Stack,
+    View,
     activation,
-    causal_mask,
-    combine,
-    padding_mask,
+    tied,
     token_positions,
 )
 from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import Logits
 from minitransformer.models.outputs import BaseOutput
 from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
@@ -102,9 +101,9 @@ WEIGHTS = WeightMap(
         norm("ln_f", "decoder.final_norm"),
     ],
     heads={
-        "ForCausalLM": [Row("lm_head.weight", "head.weight")],
-        "ForSequenceClassification": [Row("score.weight", "head.weight")],
-        "ForTokenClassification": linear("classifier", "head"),
+        "ForCausalLM": [Row("lm_head.weight", "head.output.weight")],
+        "ForSequenceClassification": [Row("score.weight", "head.output.weight")],
+        "ForTokenClassification": linear("classifier", "head.output"),
     },
     tied=[Tied("transformer.wte.weight", "lm_head.weight")],
     ignore=[
@@ -123,29 +122,40 @@ class GPT2Pretrained(PretrainedModel):
     config: GPT2Config
 
 
+def gpt2_block(
+    config: GPT2Config,
+    layer: int,
+    *,
+    attention: type[nn.Module] = MultiHeadAttention,
+    ffn: type[nn.Module] = FeedForward,
+) -> PreNormBlock:
+    """A block, of parts that are called as the usual ones are."""
+    D = config.hidden_size
+    return PreNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout, temperature=config.temperature(layer)),
+        ffn(D, config.inner_size or 4 * D, activation(config.activation)),
+        norm=partial(nn.LayerNorm, D, eps=config.norm_eps),
+        dropout=config.dropout,
+    )
+
+
 class GPT2Model(GPT2Pretrained):
     """The decoder."""
 
-    def __init__(self, config: GPT2Config) -> None:
+    def __init__(self, config: GPT2Config, *, block: MakeBlock = gpt2_block) -> None:
         super().__init__(config)
         D = config.hidden_size
-
-        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
-
-        def make_block(layer: int) -> nn.Module:
-            temperature = config.temperature(layer)
-            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout, temperature=temperature)
-            ffn = FeedForward(D, config.inner_size or 4 * D, activation(config.activation))
-            return PreNormBlock(attn, ffn, make_norm, dropout=config.dropout)
 
         word = nn.Embedding(config.vocab_size, D)
         self.embeddings = Embeddings(
             word=word,
-            token_type=word,  # token types, if any, are looked up among the words
+            token_type=tied(word),  # token types, if any, are looked up among the words
             position=LearnedPositions(config.num_positions, D),
             dropout=config.embedding_dropout,
         )
-        self.decoder = Stack((make_block(i) for i in range(config.num_layers)), final_norm=make_norm())
+        self.decoder = Stack(
+            (block(config, layer) for layer in range(config.num_layers)), nn.LayerNorm(D, eps=config.norm_eps)
+        )
 
     def forward(
         self,
@@ -164,13 +174,16 @@ class GPT2Model(GPT2Pretrained):
             position_ids: of the new tokens; counted along the attention mask by default.
             past_key_values: a cache to read and extend; the caller makes it with ``DecoderCache()``.
         """
-        T, offset = input_ids.shape[1], 0 if past_key_values is None else past_key_values.length
         if position_ids is None:
-            position_ids = token_positions(T, attention_mask, offset=offset, device=input_ids.device)
-        mask = combine(causal_mask(T, offset + T, input_ids.device), padding_mask(attention_mask))
+            position_ids = self.positions(input_ids, attention_mask, past_key_values)
         x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, D)
-        x = self.decoder(x, mask=mask, cache=past_key_values)
+        x = self.decoder(x, View(attention_mask, causal=True, cache=past_key_values))
         return BaseOutput(last_hidden_state=x, past_key_values=past_key_values)
+
+    def positions(self, ids: Ids, attention_mask: Ids | None = None, cache: DecoderCache | None = None) -> Ids:
+        """Where tokens stand that follow those in the cache: counted along the attention mask."""
+        offset = 0 if cache is None else cache.length
+        return token_positions(ids.shape[1], attention_mask, offset=offset, device=ids.device)
 
 
 class GPT2LMHeadModel(heads.CausalLM, GPT2Pretrained):
@@ -181,7 +194,7 @@ class GPT2LMHeadModel(heads.CausalLM, GPT2Pretrained):
         self.backbone = GPT2Model(config)
         self.head = Logits(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
-            self.head.weight = self.backbone.embeddings.word.weight
+            self.head.output.weight = self.backbone.embeddings.word.weight
 
 
 class GPT2ForSequenceClassification(heads.LastTokenClassification, GPT2Pretrained):

@@ -9,17 +9,19 @@ A task class (``MaskedLM``, ``SequenceClassification``, ...) has the ``forward``
             self.backbone = BertModel(config, add_pooling_layer=False)
             self.head = Logits(config.hidden_size, config.num_labels)
 
-Heads have taps by the same names: ``pre`` and ``hidden`` before and after their activation, ``normed``, ``logits``. The
-tasks of encoder-decoders are in ``seq2seq``.
+The last layer of every head is ``head.output``, and taps have the same names in all: ``pre`` and ``hidden`` before and
+after a head's activation, ``normed``, ``logits``. The tasks of encoder-decoders are in ``seq2seq``.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from minitransformer.layers import DecoderCache, Linear, Tap
+from minitransformer.layers import DecoderCache, Tap, linear
 from minitransformer.layers.activations import Activation
 from minitransformer.models.base import GenerativeModel, PretrainedModel
 from minitransformer.models.losses import classification_loss, next_token_loss, span_loss, token_loss
@@ -28,8 +30,8 @@ from minitransformer.models.outputs import BaseOutput, LogitsOutput, QuestionAns
 Ids = Int[Tensor, "batch token"]
 
 
-class Logits(Linear):
-    """A linear layer whose output is the model's answer.
+class Logits(nn.Module):
+    """One linear layer, whose output is the model's answer.
 
     Args:
         hidden_size: width of the input.
@@ -39,12 +41,13 @@ class Logits(Linear):
     """
 
     def __init__(self, hidden_size: int, num_classes: int, *, dropout: float = 0.0, bias: bool = True) -> None:
-        super().__init__(hidden_size, num_classes, bias=bias)
+        super().__init__()
         self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden_size, num_classes, bias=bias)
         self.logits = Tap("batch ... classes")
 
     def forward(self, x: Float[Tensor, "batch *token hidden_size"]) -> Float[Tensor, "batch *token classes"]:
-        return self.logits(super().forward(self.dropout(x)))
+        return self.logits(linear(self.output, self.dropout(x)))
 
 
 class MaskedLMHead(nn.Module):
@@ -55,7 +58,7 @@ class MaskedLMHead(nn.Module):
         word: the embedding table, with whose vectors the result is compared.
         activation: the function of the transformation.
         norm: the norm after it.
-        tied: whether the decoder shares the embedding table's weight.
+        tied: whether the last layer shares the embedding table's weight.
     """
 
     def __init__(
@@ -63,20 +66,20 @@ class MaskedLMHead(nn.Module):
     ) -> None:
         super().__init__()
         vocab_size, embedding_size = word.weight.shape
-        self.dense = Linear(hidden_size, embedding_size)
+        self.dense = nn.Linear(hidden_size, embedding_size)
         self.activation = activation
         self.norm = norm
-        self.decoder = Linear(embedding_size, vocab_size)
+        self.output = nn.Linear(embedding_size, vocab_size)
         if tied:
-            self.decoder.weight = word.weight
+            self.output.weight = word.weight
         self.pre = Tap("batch ... inner_size")
         self.hidden = Tap("batch ... inner_size")
         self.normed = Tap("batch ... inner_size")
         self.logits = Tap("batch ... classes")
 
     def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token vocab_size"]:
-        hidden = self.hidden(self.activation(self.pre(self.dense(x))))
-        return self.logits(self.decoder(self.normed(self.norm(hidden))))
+        hidden = self.hidden(self.activation(self.pre(linear(self.dense, x))))
+        return self.logits(linear(self.output, self.normed(self.norm(hidden))))
 
 
 class Pooler(nn.Module):
@@ -84,12 +87,12 @@ class Pooler(nn.Module):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.dense = Linear(hidden_size, hidden_size)
+        self.dense = nn.Linear(hidden_size, hidden_size)
         self.pre = Tap("batch hidden_size")
         self.out = Tap("batch hidden_size")
 
     def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch hidden_size"]:
-        return self.out(torch.tanh(self.pre(self.dense(x[:, 0]))))
+        return self.out(torch.tanh(self.pre(linear(self.dense, x[:, 0]))))
 
 
 class DenseClassifier(nn.Module):
@@ -114,17 +117,17 @@ class DenseClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.input_dropout = nn.Dropout(dropout if input_dropout is None else input_dropout)
-        self.dense = Linear(hidden_size, hidden_size)
+        self.dense = nn.Linear(hidden_size, hidden_size)
         self.activation = activation
         self.dropout = nn.Dropout(dropout)
-        self.output = Linear(hidden_size, num_labels)
+        self.output = nn.Linear(hidden_size, num_labels)
         self.pre = Tap("batch ... inner_size")
         self.hidden = Tap("batch ... inner_size")
         self.logits = Tap("batch ... classes")
 
     def forward(self, x: Float[Tensor, "batch *token hidden_size"]) -> Float[Tensor, "batch *token num_labels"]:
-        hidden = self.hidden(self.activation(self.pre(self.dense(self.input_dropout(x)))))
-        return self.logits(self.output(self.dropout(hidden)))
+        hidden = self.hidden(self.activation(self.pre(linear(self.dense, self.input_dropout(x)))))
+        return self.logits(linear(self.output, self.dropout(hidden)))
 
 
 class MaskedLM(PretrainedModel):
@@ -293,6 +296,11 @@ class LastTokenClassification(PretrainedModel):
         logits = self.head(last_token(x, input_ids, self.config.pad_token_id, attention_mask))
         return LogitsOutput(classification_loss(logits, labels, self.config.problem_type), logits)
 
+    def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """As all models; and each text's end must be known."""
+        need_ends(inputs, self.config.pad_token_id)
+        return inputs
+
 
 def last_token(
     x: Float[Tensor, "batch token hidden_size"],
@@ -303,19 +311,20 @@ def last_token(
     """The vector of each text's last token that is not padding, on whichever side the padding lies.
 
     Padding is what has the id of padding; where the config knows none, what the mask hides.
-
-    Raises:
-        ValueError: several texts, and neither a padding id nor a mask that would tell where each one ends.
     """
-    if pad_token_id is not None:
-        is_token = input_ids != pad_token_id
-    elif attention_mask is not None and attention_mask.dim() == 2:
-        is_token = attention_mask.bool()
-    elif len(input_ids) > 1:
+    mask = attention_mask if attention_mask is None or attention_mask.dim() == 2 else None
+    if pad_token_id is None and mask is None:
+        return x[:, -1]
+    is_token = input_ids != pad_token_id if pad_token_id is not None else mask != 0
+    last = (torch.arange(input_ids.shape[1], device=input_ids.device) * is_token).argmax(dim=-1)
+    return x.take_along_dim(last[:, None, None], dim=1)[:, 0]
+
+
+def need_ends(inputs: dict[str, Any], pad_token_id: int | None) -> None:
+    """Raise a ValueError for several texts with neither a padding id nor a mask that tells where each one ends."""
+    mask = inputs.get("attention_mask")
+    tells = pad_token_id is not None or (mask is not None and mask.dim() == 2)
+    if not tells and len(inputs["input_ids"]) > 1:
         raise ValueError(
             "a batch needs an attention_mask, or a padding id, to find each text's end: set pad_token_id in the config"
         )
-    else:
-        return x[:, -1]
-    last = (torch.arange(input_ids.shape[1], device=input_ids.device) * is_token).argmax(dim=-1)
-    return x[torch.arange(len(x), device=x.device), last]

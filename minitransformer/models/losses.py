@@ -38,7 +38,8 @@ def replaced_token_loss(
     counted = labels != -100
     if attention_mask is not None:
         counted = counted & (attention_mask != 0)
-    return F.binary_cross_entropy_with_logits(logits[counted], labels[counted].to(logits.dtype))
+    losses = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+    return losses.where(counted, 0).sum() / counted.sum()
 
 
 def next_token_loss(

@@ -20,26 +20,35 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from minitransformer.config import ModelConfig, key
 from minitransformer.layers import (
+    DecoderCache,
     Embeddings,
     FeedForward,
     MultiHeadAttention,
     PostNormBlock,
+    PostNormCrossBlock,
     SinusoidalPositions,
     Stack,
+    View,
     activation,
+    tied,
 )
 from minitransformer.models import seq2seq
-from minitransformer.models.base import Architecture, PretrainedModel, encoder_decoder
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
 from minitransformer.models.fairseq import FAIRSEQ_HEADS, SHARED_WORDS, FairseqConfig, fairseq_layers
 from minitransformer.models.heads import Logits
+from minitransformer.models.outputs import Seq2SeqOutput
+from minitransformer.models.seq2seq import need_source
 from minitransformer.ranges import TokenId, Width
 from minitransformer.weights import Ignore, Tied, WeightMap, embedding
 from minitransformer.weights.sources import Source
+
+Ids = Int[Tensor, "batch token"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +122,45 @@ class MarianPretrained(PretrainedModel):
         return config.replace(decoder_rows=rows) if rows == config.vocab_size != config.target_vocab_size else config
 
 
+def marian_encoder_block(
+    config: MarianConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormBlock:
+    """A block of the encoder, of parts that are called as the usual ones are."""
+    D, act = config.hidden_size, activation(config.activation)
+    return PostNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, config.encoder_ffn_dim, act, dropout=config.activation_dropout),
+        norm=partial(nn.LayerNorm, D),
+        dropout=config.dropout,
+    )
+
+
+def marian_decoder_block(
+    config: MarianConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormCrossBlock:
+    """A block of the decoder, of parts that are called as the usual ones are."""
+    D, H, act = config.hidden_size, config.decoder_attention_heads, activation(config.activation)
+    return PostNormCrossBlock(
+        attention(D, H, dropout=config.attention_dropout),
+        attention(D, H, dropout=config.attention_dropout),
+        ffn(D, config.decoder_ffn_dim, act, dropout=config.activation_dropout),
+        norm=partial(nn.LayerNorm, D),
+        dropout=config.dropout,
+    )
+
+
 class MarianModel(seq2seq.EncoderDecoder, MarianPretrained):
     """Encoder and decoder."""
 
-    def __init__(self, config: MarianConfig) -> None:
+    def __init__(
+        self,
+        config: MarianConfig,
+        *,
+        encoder_block: MakeBlock = marian_encoder_block,
+        decoder_block: MakeBlock = marian_decoder_block,
+    ) -> None:
         super().__init__(config)
-        D, act = config.hidden_size, activation(config.activation)
+        D = config.hidden_size
 
         def make_embeddings(word: nn.Embedding) -> Embeddings:
             return Embeddings(
@@ -128,40 +170,52 @@ class MarianModel(seq2seq.EncoderDecoder, MarianPretrained):
                 dropout=config.dropout,
             )
 
-        def make_block(num_heads: int, ffn_size: int, *, cross: bool) -> PostNormBlock:
-            make_attention = partial(MultiHeadAttention, D, num_heads, dropout=config.attention_dropout)
-            ffn = FeedForward(D, ffn_size, act, dropout=config.activation_dropout)
-            cross_attn = make_attention() if cross else None
-            make_norm = partial(nn.LayerNorm, D)
-            return PostNormBlock(make_attention(), ffn, make_norm, cross_attn=cross_attn, dropout=config.dropout)
-
         make_words = partial(nn.Embedding, embedding_dim=D, padding_idx=config.pad_token_id)
         self.shared = make_words(config.vocab_size) if config.shared_vocabulary else None
-        self.encoder_embeddings = make_embeddings(self.shared or make_words(config.vocab_size))
-        self.encoder = Stack(
-            make_block(config.num_heads, config.encoder_ffn_dim, cross=False) for _ in range(config.num_layers)
-        )
-        self.decoder_embeddings = make_embeddings(
-            self.shared or make_words(config.decoder_rows or config.target_vocab_size)
-        )
-        self.decoder = Stack(
-            make_block(config.decoder_attention_heads, config.decoder_ffn_dim, cross=True)
-            for _ in range(config.decoder_layers)
-        )
+        one, rows = self.shared, config.decoder_rows or config.target_vocab_size
+        self.encoder_embeddings = make_embeddings(tied(one) if one else make_words(config.vocab_size))
+        self.encoder = Stack(encoder_block(config) for _ in range(config.num_layers))
+        self.decoder_embeddings = make_embeddings(tied(one) if one else make_words(rows))
+        self.decoder = Stack(decoder_block(config) for _ in range(config.decoder_layers))
+
+    def encode(self, input_ids: Ids, attention_mask: Ids | None = None) -> Tensor:
+        """The encoder's output for these texts; the attention mask is 0 at padding."""
+        x = self.encoder_embeddings(input_ids, self.positions(input_ids))  # (B, S, D)
+        return self.encoder(x, View(attention_mask))
+
+    def forward(
+        self,
+        input_ids: Ids | None = None,
+        attention_mask: Ids | None = None,
+        decoder_input_ids: Ids | None = None,
+        decoder_attention_mask: Ids | None = None,
+        encoder_outputs: Tensor | None = None,
+        past_key_values: DecoderCache | None = None,
+    ) -> Seq2SeqOutput:
+        """Encode the source, and decode the target or continue it; arguments as ``EncoderDecoder`` tells."""
+        if encoder_outputs is None:
+            encoder_outputs = self.encode(need_source(input_ids), attention_mask)
+        if decoder_input_ids is None:
+            raise ValueError("pass decoder_input_ids: the target's tokens so far")
+        source = View(attention_mask, memory=encoder_outputs)
+        view = View(decoder_attention_mask, causal=True, cache=past_key_values, source=source)
+        x = self.decoder_embeddings(decoder_input_ids, self.positions(decoder_input_ids, cache=past_key_values))
+        x = self.decoder(x, view)  # (B, T, D)
+        return Seq2SeqOutput(x, past_key_values=past_key_values, encoder_last_hidden_state=encoder_outputs)
 
 
 class MarianMTModel(seq2seq.ConditionalGeneration, MarianPretrained):
     """Translate."""
 
-    OPTIONAL = ("head.bias",)
+    OPTIONAL = ("head.output.bias",)
 
     def __init__(self, config: MarianConfig) -> None:
         super().__init__(config)
         self.backbone = MarianModel(config)
         self.head = Logits(config.hidden_size, config.target_vocab_size)
-        self.head.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
+        self.head.output.bias.requires_grad_(False)  # a constant of the file, final_logits_bias
         if config.tie_word_embeddings:
-            self.head.weight = self.backbone.decoder_embeddings.word.weight
+            self.head.output.weight = self.backbone.decoder_embeddings.word.weight
 
 
 ARCHITECTURE = Architecture(MarianConfig, {"Model": MarianModel, "ForSeq2SeqLM": MarianMTModel})

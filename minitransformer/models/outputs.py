@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 
 from minitransformer.layers import DecoderCache
 
@@ -19,7 +21,14 @@ Tensors = tuple[Tensor, ...]
 
 @dataclass
 class ModelOutput:
-    """Base: attribute, key and index access to the fields that are not None."""
+    """Base: attribute, key and index access to the fields that are not None.
+
+    PyTorch looks through it (a pytree), so that models can be exported and transformed by ``torch.func``.
+    """
+
+    def __init_subclass__(cls) -> None:
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        register_pytree_node(cls, _flatten, partial(_unflatten, cls), serialized_type_name=name)
 
     def to_tuple(self) -> tuple[Any, ...]:
         """The values that are not None, in order."""
@@ -47,6 +56,14 @@ class ModelOutput:
 
     def __contains__(self, key: object) -> bool:
         return key in self.keys()
+
+
+def _flatten(output: ModelOutput) -> tuple[list[Any], list[str]]:
+    return list(output.to_tuple()), output.keys()
+
+
+def _unflatten(cls: type[ModelOutput], values: Iterable[Any], names: list[str]) -> ModelOutput:
+    return cls(**dict(zip(names, values, strict=True)))
 
 
 @dataclass

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Int
@@ -34,11 +34,11 @@ from minitransformer.layers import (
     MultiHeadAttention,
     PostNormBlock,
     Stack,
+    View,
     activation,
-    padding_mask,
 )
 from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
 from minitransformer.models.heads import DenseClassifier, Logits, MaskedLMHead, Pooler
 from minitransformer.models.outputs import BaseOutput
 from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
@@ -109,15 +109,15 @@ WEIGHTS = WeightMap(
         "ForMaskedLM": [
             linear("lm_head.dense", "head.dense"),
             norm("lm_head.layer_norm", "head.norm"),
-            Row("lm_head.decoder.weight", "head.decoder.weight"),
-            Row("lm_head.bias", "head.decoder.bias"),
+            Row("lm_head.decoder.weight", "head.output.weight"),
+            Row("lm_head.bias", "head.output.bias"),
         ],
         "ForSequenceClassification": [
             linear("classifier.dense", "head.dense"),
             linear("classifier.out_proj", "head.output"),
         ],
-        "ForTokenClassification": linear("classifier", "head"),
-        "ForQuestionAnswering": linear("qa_outputs", "head"),
+        "ForTokenClassification": linear("classifier", "head.output"),
+        "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
     tied=[
         Tied("roberta.embeddings.word_embeddings.weight", "lm_head.decoder.weight"),
@@ -137,28 +137,36 @@ class RobertaPretrained(PretrainedModel):
     config: RobertaConfig
 
 
+def roberta_block(
+    config: RobertaConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormBlock:
+    """A block, of parts that are called as the usual ones are."""
+    D = config.hidden_size
+    return PostNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, config.intermediate_size, activation(config.activation)),
+        norm=partial(nn.LayerNorm, D, eps=config.norm_eps),
+        dropout=config.dropout,
+    )
+
+
 class RobertaModel(RobertaPretrained):
     """The encoder; with a pooler, one vector for the whole text."""
 
-    def __init__(self, config: RobertaConfig, *, add_pooling_layer: bool = True) -> None:
+    def __init__(
+        self, config: RobertaConfig, *, add_pooling_layer: bool = True, block: MakeBlock = roberta_block
+    ) -> None:
         super().__init__(config)
         D = config.hidden_size
-
-        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
-
-        def make_block() -> nn.Module:
-            attn = MultiHeadAttention(D, config.num_heads, dropout=config.attention_dropout)
-            ffn = FeedForward(D, config.intermediate_size, activation(config.activation))
-            return PostNormBlock(attn, ffn, make_norm, dropout=config.dropout)
 
         self.embeddings = Embeddings(
             word=nn.Embedding(config.vocab_size, D, padding_idx=config.pad_token_id),
             token_type=nn.Embedding(config.type_vocab_size, D),
             position=LearnedPositions(config.num_positions, D, padding_idx=config.pad_token_id),
-            norm=make_norm(),
+            norm=nn.LayerNorm(D, eps=config.norm_eps),
             dropout=config.dropout,
         )
-        self.encoder = Stack(make_block() for _ in range(config.num_layers))
+        self.encoder = Stack(block(config) for _ in range(config.num_layers))
         self.pooler = Pooler(D) if add_pooling_layer else None
 
     def forward(
@@ -174,14 +182,14 @@ class RobertaModel(RobertaPretrained):
         if position_ids is None:
             position_ids = self.positions(input_ids)
         x = self.embeddings(input_ids, position_ids, token_type_ids)  # (B, T, D)
-        x = self.encoder(x, mask=padding_mask(attention_mask))
+        x = self.encoder(x, View(attention_mask))
         return BaseOutput(last_hidden_state=x, pooler_output=None if self.pooler is None else self.pooler(x))
 
-    def positions(self, input_ids: Ids) -> Ids:
+    def positions(self, ids: Ids, attention_mask: Ids | None = None, cache: Any = None) -> Ids:
         """Rows of the position table: the padding id at padding, then one more for each token."""
         pad = self.config.pad_token_id
         assert pad is not None  # see the config's ``check``
-        is_token = (input_ids != pad).long()
+        is_token = (ids != pad).long()
         return is_token.cumsum(dim=1) * is_token + pad
 
 

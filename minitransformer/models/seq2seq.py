@@ -1,4 +1,6 @@
-"""Encoder-decoders: the way from source to target that they share, and their task heads.
+"""Encoder-decoders: what their base models share, and their task heads.
+
+The way from source to target is written out in each architecture's file.
 
 An architecture's base model sets four parts in ``__init__``: ``encoder_embeddings``, ``encoder``,
 ``decoder_embeddings`` and ``decoder``. The task classes work like those in ``heads``.
@@ -6,12 +8,15 @@ An architecture's base model sets four parts in ``__init__``: ``encoder_embeddin
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from minitransformer.layers import DecoderCache, Embeddings, causal_mask, combine, padding_mask, token_positions
+from minitransformer.layers import DecoderCache, Embeddings
 from minitransformer.models.base import GenerativeModel, PretrainedModel
+from minitransformer.models.boundary import can_be_read
 from minitransformer.models.losses import classification_loss, span_loss, token_loss
 from minitransformer.models.outputs import Seq2SeqLogitsOutput, Seq2SeqOutput, Seq2SeqQuestionAnsweringOutput
 
@@ -43,7 +48,17 @@ class WrappedShift(Seq2SeqModel):
 
 
 class EncoderDecoder(Seq2SeqModel):
-    """The base model: encode the source, decode the target with a view of it."""
+    """The base model: encode the source, decode the target with a view of it.
+
+    ``forward`` takes:
+
+    * ``input_ids``: the source; not needed when ``encoder_outputs`` is given.
+    * ``attention_mask``: 0 at the source's padding.
+    * ``decoder_input_ids``: the target's new tokens.
+    * ``decoder_attention_mask``: 0 at the target's padding, for cached and new tokens together.
+    * ``encoder_outputs``: what ``encode`` gave for the source.
+    * ``past_key_values``: a cache to read and extend; the caller makes it with ``DecoderCache()``.
+    """
 
     encoder_embeddings: Embeddings
     encoder: nn.Module
@@ -54,57 +69,18 @@ class EncoderDecoder(Seq2SeqModel):
         self, input_ids: Int[Tensor, "batch source"], attention_mask: Int[Tensor, "batch source"] | None = None
     ) -> Float[Tensor, "batch source hidden_size"]:
         """The encoder's output for these texts; the attention mask is 0 at padding."""
-        x = self.encoder_embeddings(input_ids, self.positions(input_ids))
-        return self.encoder(x, mask=padding_mask(attention_mask))
+        raise NotImplementedError
 
-    def forward(
-        self,
-        input_ids: Int[Tensor, "batch source"] | None = None,
-        attention_mask: Int[Tensor, "batch source"] | None = None,
-        decoder_input_ids: Int[Tensor, "batch target"] | None = None,
-        decoder_attention_mask: Int[Tensor, "batch total"] | None = None,
-        encoder_outputs: Float[Tensor, "batch source hidden_size"] | None = None,
-        past_key_values: DecoderCache | None = None,
-    ) -> Seq2SeqOutput:
-        """Encode the source, and decode the target or continue it.
 
-        Args:
-            input_ids: the source; not needed when ``encoder_outputs`` is given.
-            attention_mask: 0 at the source's padding.
-            decoder_input_ids: the target's new tokens; by default made from the source by ``default_target``.
-            decoder_attention_mask: 0 at the target's padding, for cached and new tokens together.
-            encoder_outputs: what ``encode`` gave for the source.
-            past_key_values: a cache to read and extend; the caller makes it with ``DecoderCache()``.
+def need_source(input_ids: Tensor | None) -> Tensor:
+    """The source, where it is needed.
 
-        Raises:
-            ValueError: neither source nor encoder output, or nothing to decode.
-        """
-        if encoder_outputs is None:
-            if input_ids is None:
-                raise ValueError("pass input_ids, or encoder_outputs from an earlier encode()")
-            encoder_outputs = self.encode(input_ids, attention_mask)
-        if decoder_input_ids is None:
-            decoder_input_ids = self.default_target(input_ids)
-
-        T, offset = decoder_input_ids.shape[1], 0 if past_key_values is None else past_key_values.length
-        device = decoder_input_ids.device
-        x = self.decoder_embeddings(decoder_input_ids, self.positions(decoder_input_ids, offset))  # (B, T, D)
-        x = self.decoder(
-            x,
-            mask=combine(causal_mask(T, offset + T, device), padding_mask(decoder_attention_mask)),
-            memory=encoder_outputs,
-            memory_mask=padding_mask(attention_mask),
-            cache=past_key_values,
-        )
-        return Seq2SeqOutput(x, past_key_values=past_key_values, encoder_last_hidden_state=encoder_outputs)
-
-    def positions(self, ids: Int[Tensor, "batch token"], offset: int = 0) -> Int[Tensor, "#batch token"]:
-        """Positions of these tokens, ``offset`` others having come before: counted from the left, padding included."""
-        return token_positions(ids.shape[1], offset=offset, device=ids.device)
-
-    def default_target(self, input_ids: Int[Tensor, "batch source"] | None) -> Int[Tensor, "batch target"]:
-        """What to decode when nobody says; most architectures refuse to guess."""
-        raise ValueError("pass decoder_input_ids: the target's tokens so far")
+    Raises:
+        ValueError: it was not given.
+    """
+    if input_ids is None:
+        raise ValueError("pass input_ids, or what is made from them: encoder_outputs, and decoder_input_ids")
+    return input_ids
 
 
 class ConditionalGeneration(Seq2SeqModel, GenerativeModel):
@@ -117,7 +93,8 @@ class ConditionalGeneration(Seq2SeqModel, GenerativeModel):
         self, input_ids: Int[Tensor, "batch source"], attention_mask: Int[Tensor, "batch source"] | None = None
     ) -> Float[Tensor, "batch source hidden_size"]:
         """The encoder's output, to be passed as ``encoder_outputs`` at each decoding step."""
-        return self.backbone.encode(input_ids, attention_mask)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return self.backbone.encode(**self.backbone.prepare(inputs) if can_be_read(inputs.values()) else inputs)
 
     def forward(
         self,
@@ -171,29 +148,29 @@ class SequenceClassification(Seq2SeqModel):
         encoder_outputs: Float[Tensor, "batch token hidden_size"] | None = None,
         labels: Tensor | None = None,
     ) -> Seq2SeqLogitsOutput:
-        """Score the labels for each text; the decoder reads the text itself, shifted right.
-
-        Raises:
-            ValueError: the texts have unequal numbers of end tokens, or none.
-        """
+        """Score the labels for each text; the decoder reads the text itself, shifted right."""
         if decoder_input_ids is None:
             decoder_input_ids = self.shift_right(input_ids)
         output: Seq2SeqOutput = self.backbone(
             input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, encoder_outputs
         )
-        ends = input_ids.eq(torch.as_tensor(self.config.eos_token_id, device=input_ids.device))
-        counts = ends.sum(dim=1)
-        if int(counts.min()) == 0 or int(counts.min()) != int(counts.max()):
-            raise ValueError(
-                f"all texts need the same number of end tokens (id {self.config.eos_token_id}), at least 1"
-            )
-        last = output.last_hidden_state[ends].view(len(input_ids), -1, output.last_hidden_state.shape[-1])[:, -1]
-        logits = self.head(last)
+        ends = input_ids.eq(cast(int, self.config.eos_token_id))
+        last = (torch.arange(ends.shape[1], device=ends.device) * ends).argmax(dim=-1)
+        logits = self.head(output.last_hidden_state.take_along_dim(last[:, None, None], dim=1)[:, 0])
         return Seq2SeqLogitsOutput(
             classification_loss(logits, labels, self.config.problem_type),
             logits,
             encoder_last_hidden_state=output.encoder_last_hidden_state,
         )
+
+    def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Raise a ValueError, if the texts have unequal numbers of end tokens, or none."""
+        counts = inputs["input_ids"].eq(self.config.eos_token_id).sum(dim=1)
+        if int(counts.min()) == 0 or int(counts.min()) != int(counts.max()):
+            raise ValueError(
+                f"all texts need the same number of end tokens (id {self.config.eos_token_id}), at least 1"
+            )
+        return inputs
 
 
 class QuestionAnswering(Seq2SeqModel):

@@ -22,6 +22,7 @@ Traps:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -32,22 +33,26 @@ from torch import Tensor, nn
 from minitransformer.config import ModelConfig, key
 from minitransformer.errors import ConfigError
 from minitransformer.layers import (
+    DecoderCache,
     Embeddings,
     FeedForward,
     GatedFeedForward,
     MultiHeadAttention,
     PreNormBlock,
+    PreNormCrossBlock,
     RelativePositions,
     RMSNorm,
     Stack,
+    View,
     activation,
-    padding_mask,
-    token_positions,
+    tied,
 )
+from minitransformer.layers import linear as linear_layer
 from minitransformer.models import heads, seq2seq
-from minitransformer.models.base import Architecture, PretrainedModel, encoder_decoder, single_stack
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder, single_stack
 from minitransformer.models.heads import DenseClassifier, Logits
-from minitransformer.models.outputs import BaseOutput, LogitsOutput
+from minitransformer.models.outputs import BaseOutput, LogitsOutput, Seq2SeqOutput
+from minitransformer.models.seq2seq import need_source
 from minitransformer.ranges import Count, Layers, Rate, Spread, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 
@@ -108,7 +113,7 @@ def _layers(side: str, *, cross: bool = False) -> list[Row]:
     """Rows of all layers of one side, "encoder" or "decoder"; ``cross`` adds the attention to the source."""
     layer, block, last = f"{side}.block.{{i}}.layer", f"{side}.blocks.{{i}}", 2 if cross else 1
     rows = [
-        *embedding(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias", f"{side}.relative_positions.bias"),
+        *embedding(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias", f"{side}_positions.bias"),
         *_attention(f"{layer}.0.SelfAttention", f"{block}.attn"),
         *norm(f"{layer}.0.layer_norm", f"{block}.attn_norm", bias=False),
     ]
@@ -138,13 +143,13 @@ def _weights(p: str) -> WeightMap:
         file_prefix=p,
         backbone=[embedding("shared", "encoder_embeddings.word"), _layers("encoder"), _layers("decoder", cross=True)],
         heads={
-            "ForSeq2SeqLM": [Row("lm_head.weight", "head.weight")],
+            "ForSeq2SeqLM": [Row("lm_head.weight", "head.output.weight")],
             "ForSequenceClassification": [
                 linear("classification_head.dense", "head.dense"),
                 linear("classification_head.out_proj", "head.output"),
             ],
-            "ForTokenClassification": linear("classifier", "head"),
-            "ForQuestionAnswering": linear("qa_outputs", "head"),
+            "ForTokenClassification": linear("classifier", "head.output"),
+            "ForQuestionAnswering": linear("qa_outputs", "head.output"),
         },
         tied=[
             Tied(
@@ -179,50 +184,123 @@ class T5Pretrained(PretrainedModel):
         """As in Mesh TensorFlow: vectors keep their size, and small queries stand in for the scale of the scores."""
         D, K, c = self.config.hidden_size, self.config.head_size, self.config
         fan_in = {"query": D * K, "attn.output": c.num_heads * K, "ffn.down": c.intermediate_size}
-        if name.endswith("word.weight") or name == "head.weight":
+        if name.endswith("word.weight") or (self.HEAD == "ForSeq2SeqLM" and name == "head.output.weight"):
             return c.initializer_range
         return c.initializer_range * next((n for part, n in fan_in.items() if f"{part}.weight" in name), D) ** -0.5
 
 
-def make_stack(config: T5Config, num_layers: int, *, cross: bool) -> Stack:
-    """The encoder's blocks, or with ``cross`` the decoder's."""
-    D, dropout = config.hidden_size, config.dropout
+class Widened(nn.Module):
+    """What T5's feed-forward networks do in float16: the last projection, which would overflow, stays in float32."""
 
-    make_norm = partial(RMSNorm, D, eps=config.norm_eps)
-    make_attention = partial(
-        MultiHeadAttention,
-        D,
-        config.num_heads,
-        head_size=config.head_size,
-        bias=False,
-        dropout=dropout,
-        temperature=1.0,
+    down: nn.Linear
+
+    def narrow(self, hidden: Tensor) -> Tensor:
+        """The last projection, in the type of its weights."""
+        return linear_layer(self.down, hidden.to(getattr(self.down.weight, "dtype", hidden.dtype)))
+
+
+class T5FeedForward(Widened, FeedForward):
+    """That of v1.0."""
+
+
+class T5GatedFeedForward(Widened, GatedFeedForward):
+    """That of v1.1."""
+
+
+def t5_ffn(config: T5Config) -> nn.Module:
+    """The feed-forward network, with or without gate."""
+    kind = T5GatedFeedForward if config.gated else T5FeedForward
+    act, dropout = activation(config.activation), config.dropout
+    return kind(config.hidden_size, config.intermediate_size, act, dropout=dropout, bias=False)
+
+
+def t5_attention(config: T5Config, kind: type[nn.Module] = MultiHeadAttention) -> nn.Module:
+    """Attention without biases and temperature."""
+    D, H, K = config.hidden_size, config.num_heads, config.head_size
+    return kind(D, H, head_size=K, bias=False, dropout=config.dropout, temperature=1.0)
+
+
+def t5_encoder_block(
+    config: T5Config,
+    *,
+    attention: type[nn.Module] = MultiHeadAttention,
+    ffn: Callable[[T5Config], nn.Module] = t5_ffn,
+) -> PreNormBlock:
+    """A block of the encoder, of parts that are called as the usual ones are."""
+    norm = partial(RMSNorm, config.hidden_size, eps=config.norm_eps)
+    return PreNormBlock(t5_attention(config, attention), ffn(config), norm, dropout=config.dropout)
+
+
+def t5_decoder_block(
+    config: T5Config,
+    *,
+    attention: type[nn.Module] = MultiHeadAttention,
+    ffn: Callable[[T5Config], nn.Module] = t5_ffn,
+) -> PreNormCrossBlock:
+    """A block of the decoder, of parts that are called as the usual ones are."""
+    norm = partial(RMSNorm, config.hidden_size, eps=config.norm_eps)
+    attn, cross_attn = t5_attention(config, attention), t5_attention(config, attention)
+    return PreNormCrossBlock(attn, cross_attn, ffn(config), norm, dropout=config.dropout)
+
+
+def t5_stack(config: T5Config, num_layers: int, block: MakeBlock) -> Stack:
+    """So many blocks, and the norm at the end."""
+    final_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
+    return Stack([block(config) for _ in range(num_layers)], final_norm, dropout=config.dropout)
+
+
+def t5_positions(config: T5Config, *, bidirectional: bool) -> RelativePositions:
+    """The bias on the scores, the same for all blocks of a stack."""
+    max_distance = config.max_distance
+    return RelativePositions(
+        config.num_buckets, config.num_heads, max_distance=max_distance, bidirectional=bidirectional
     )
-
-    def make_block() -> PreNormBlock:
-        kind = GatedFeedForward if config.gated else FeedForward
-        ffn = kind(D, config.intermediate_size, activation(config.activation), dropout=dropout, bias=False)
-        cross_attn = make_attention() if cross else None
-        return PreNormBlock(make_attention(), ffn, make_norm, cross_attn=cross_attn, dropout=dropout)
-
-    positions = RelativePositions(
-        config.num_buckets, config.num_heads, max_distance=config.max_distance, bidirectional=not cross
-    )
-    blocks = [make_block() for _ in range(num_layers)]
-    return Stack(blocks, make_norm(), relative_positions=positions, dropout=dropout)
 
 
 class T5Model(seq2seq.EncoderDecoder, T5Pretrained):
     """Encoder and decoder."""
 
-    def __init__(self, config: T5Config) -> None:
+    def __init__(
+        self,
+        config: T5Config,
+        *,
+        encoder_block: MakeBlock = t5_encoder_block,
+        decoder_block: MakeBlock = t5_decoder_block,
+    ) -> None:
         super().__init__(config)
         word = nn.Embedding(config.vocab_size, config.hidden_size)
         decoder_layers = config.num_layers if config.decoder_layers is None else config.decoder_layers
         self.encoder_embeddings = Embeddings(word, dropout=config.dropout)
-        self.encoder = make_stack(config, config.num_layers, cross=False)
-        self.decoder_embeddings = Embeddings(word, dropout=config.dropout)
-        self.decoder = make_stack(config, decoder_layers, cross=True)
+        self.encoder = t5_stack(config, config.num_layers, encoder_block)
+        self.encoder_positions = t5_positions(config, bidirectional=True)
+        self.decoder_embeddings = Embeddings(tied(word), dropout=config.dropout)
+        self.decoder = t5_stack(config, decoder_layers, decoder_block)
+        self.decoder_positions = t5_positions(config, bidirectional=False)
+
+    def encode(self, input_ids: Ids, attention_mask: Ids | None = None) -> Tensor:
+        """The encoder's output for these texts; the attention mask is 0 at padding."""
+        S = input_ids.shape[1]
+        return self.encoder(self.encoder_embeddings(input_ids), View(attention_mask, bias=self.encoder_positions(S, S)))
+
+    def forward(
+        self,
+        input_ids: Ids | None = None,
+        attention_mask: Ids | None = None,
+        decoder_input_ids: Ids | None = None,
+        decoder_attention_mask: Ids | None = None,
+        encoder_outputs: Tensor | None = None,
+        past_key_values: DecoderCache | None = None,
+    ) -> Seq2SeqOutput:
+        """Encode the source, and decode the target or continue it; arguments as ``EncoderDecoder`` tells."""
+        if encoder_outputs is None:
+            encoder_outputs = self.encode(need_source(input_ids), attention_mask)
+        if decoder_input_ids is None:
+            raise ValueError("pass decoder_input_ids: the target's tokens so far")
+        T, seen = decoder_input_ids.shape[1], 0 if past_key_values is None else past_key_values.length
+        bias, source = self.decoder_positions(T, seen + T), View(attention_mask, memory=encoder_outputs)
+        view = View(decoder_attention_mask, causal=True, bias=bias, cache=past_key_values, source=source)
+        x = self.decoder(self.decoder_embeddings(decoder_input_ids), view)  # (B, T, D)
+        return Seq2SeqOutput(x, past_key_values=past_key_values, encoder_last_hidden_state=encoder_outputs)
 
 
 class T5EncoderModel(T5Pretrained):
@@ -230,24 +308,25 @@ class T5EncoderModel(T5Pretrained):
 
     INTERMEDIATES = single_stack("encoder")
 
-    def __init__(self, config: T5Config) -> None:
+    def __init__(self, config: T5Config, *, encoder_block: MakeBlock = t5_encoder_block) -> None:
         super().__init__(config)
-        self.encoder_embeddings = Embeddings(
-            nn.Embedding(config.vocab_size, config.hidden_size), dropout=config.dropout
-        )
-        self.encoder = make_stack(config, config.num_layers, cross=False)
+        word = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.encoder_embeddings = Embeddings(word, dropout=config.dropout)
+        self.encoder = t5_stack(config, config.num_layers, encoder_block)
+        self.encoder_positions = t5_positions(config, bidirectional=True)
 
     def forward(self, input_ids: Ids, attention_mask: Ids | None = None) -> BaseOutput:
         """Encode texts; the attention mask is 0 at padding."""
-        x = self.encoder_embeddings(input_ids, token_positions(input_ids.shape[1], device=input_ids.device))
-        return BaseOutput(last_hidden_state=self.encoder(x, mask=padding_mask(attention_mask)))
+        S = input_ids.shape[1]
+        x = self.encoder(self.encoder_embeddings(input_ids), View(attention_mask, bias=self.encoder_positions(S, S)))
+        return BaseOutput(last_hidden_state=x)
 
 
 class ScaledLogits(Logits):
     """Logits of vectors divided by the root of their size: the embedding table, when tied, has large entries."""
 
     def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token classes"]:
-        return super().forward(x * self.in_features**-0.5)
+        return super().forward(x * self.output.in_features**-0.5)
 
 
 class T5ForConditionalGeneration(seq2seq.ConditionalGeneration, T5Pretrained):
@@ -259,7 +338,7 @@ class T5ForConditionalGeneration(seq2seq.ConditionalGeneration, T5Pretrained):
         tied = config.tie_word_embeddings
         self.head = (ScaledLogits if tied else Logits)(config.hidden_size, config.vocab_size, bias=False)
         if tied:
-            self.head.weight = self.backbone.encoder_embeddings.word.weight
+            self.head.output.weight = self.backbone.encoder_embeddings.word.weight
 
 
 class T5ForSequenceClassification(seq2seq.SequenceClassification, T5Pretrained):

@@ -7,7 +7,7 @@
 
     section of the paper                                                    where it is written out
     3.1    x = norm(x + sublayer(x)), N times                               layers/blocks.py: PostNormBlock, Stack
-    3.1    the decoder must not see the future                              layers/masks.py: causal_mask
+    3.1    the decoder must not see the future                              layers/view.py: causal_mask
     3.2.1  softmax(q k / sqrt(size of a head)) v                            layers/attention.py: attend
     3.2.2  several heads side by side                                       layers/attention.py: MultiHeadAttention
     3.3    relu(x W1 + b1) W2 + b2                                          layers/feedforward.py: FeedForward
@@ -18,7 +18,7 @@
     6.1    beam search                                                      generation/generate.py
 
 Every other file in this folder changes some line of that table, and says which. The way from source to target through
-a model's parts, which all encoder-decoders share, is ``EncoderDecoder.forward`` in seq2seq.py.
+a model's parts is written out in each one's ``forward``.
 
 Checked against ``torch.nn.Transformer``, which has one norm more at the end of each side, and for checkpoints against
 FSMT, transformers 4.57 ``models/fsmt/modeling_fsmt.py``: fairseq's winners of WMT 2019, at the end of this file.
@@ -43,6 +43,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int
 from torch import Tensor, nn
 from typing_extensions import Self
 
@@ -54,17 +55,23 @@ from minitransformer.layers import (
     FeedForward,
     MultiHeadAttention,
     PostNormBlock,
+    PostNormCrossBlock,
     SinusoidalPositions,
     Stack,
+    View,
     activation,
+    tied,
 )
 from minitransformer.models import seq2seq
-from minitransformer.models.base import Architecture, PretrainedModel, encoder_decoder
+from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
 from minitransformer.models.fairseq import FairseqConfig, fairseq_layers
 from minitransformer.models.heads import Logits
 from minitransformer.models.outputs import Seq2SeqOutput
+from minitransformer.models.seq2seq import need_source
 from minitransformer.ranges import Count, Layers, TokenId, Width
 from minitransformer.weights import Ignore, Tied, WeightMap, embedding
+
+Ids = Int[Tensor, "batch token"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,35 +150,81 @@ class TransformerPretrained(PretrainedModel):
     config: TransformerConfig
 
 
+def transformer_encoder_block(
+    config: TransformerConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormBlock:
+    """A block of the encoder, of parts that are called as the usual ones are."""
+    D, act = config.hidden_size, activation(config.activation)
+    return PostNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, config.encoder_ffn_dim, act, dropout=config.activation_dropout),
+        norm=partial(nn.LayerNorm, D),
+        dropout=config.dropout,
+    )
+
+
+def transformer_decoder_block(
+    config: TransformerConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PostNormCrossBlock:
+    """A block of the decoder, of parts that are called as the usual ones are."""
+    D, H, act = config.hidden_size, config.decoder_attention_heads, activation(config.activation)
+    return PostNormCrossBlock(
+        attention(D, H, dropout=config.attention_dropout),
+        attention(D, H, dropout=config.attention_dropout),
+        ffn(D, config.decoder_ffn_dim, act, dropout=config.activation_dropout),
+        norm=partial(nn.LayerNorm, D),
+        dropout=config.dropout,
+    )
+
+
 class TransformerModel(seq2seq.EncoderDecoder, TransformerPretrained):
     """Encoder and decoder (figure 1, without its top)."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        encoder_block: MakeBlock = transformer_encoder_block,
+        decoder_block: MakeBlock = transformer_decoder_block,
+    ) -> None:
         super().__init__(config)
-        D, act = config.hidden_size, activation(config.activation)
+        D = config.hidden_size
 
         def make_embeddings(word: nn.Embedding) -> Embeddings:  # sections 3.4 and 3.5
             position = self.make_positions(config)
             return Embeddings(word, position, scale=config.embedding_scale, dropout=config.dropout)
 
-        def make_block(num_heads: int, ffn_size: int, *, cross: bool) -> PostNormBlock:  # section 3.1
-            make_attention = partial(MultiHeadAttention, D, num_heads, dropout=config.attention_dropout)
-            ffn = FeedForward(D, ffn_size, act, dropout=config.activation_dropout)
-            cross_attn = make_attention() if cross else None
-            make_norm = partial(nn.LayerNorm, D)
-            return PostNormBlock(make_attention(), ffn, make_norm, cross_attn=cross_attn, dropout=config.dropout)
-
         source = nn.Embedding(config.vocab_size, D, padding_idx=config.pad_token_id)
         target = nn.Embedding(config.target_vocab_size, D, padding_idx=config.pad_token_id)
         self.encoder_embeddings = make_embeddings(source)
-        self.encoder = Stack(
-            make_block(config.num_heads, config.encoder_ffn_dim, cross=False) for _ in range(config.num_layers)
-        )
-        self.decoder_embeddings = make_embeddings(source if config.tie_word_embeddings else target)
-        self.decoder = Stack(
-            make_block(config.decoder_attention_heads, config.decoder_ffn_dim, cross=True)
-            for _ in range(config.decoder_layers)
-        )
+        self.encoder = Stack(encoder_block(config) for _ in range(config.num_layers))
+        self.decoder_embeddings = make_embeddings(tied(source) if config.tie_word_embeddings else target)
+        self.decoder = Stack(decoder_block(config) for _ in range(config.decoder_layers))
+
+    def encode(self, input_ids: Ids, attention_mask: Ids | None = None) -> Tensor:
+        """The encoder's output for these texts; the attention mask is 0 at padding."""
+        x = self.encoder_embeddings(input_ids, self.positions(input_ids))  # (B, S, D)
+        return self.encoder(x, View(attention_mask))
+
+    def forward(
+        self,
+        input_ids: Ids | None = None,
+        attention_mask: Ids | None = None,
+        decoder_input_ids: Ids | None = None,
+        decoder_attention_mask: Ids | None = None,
+        encoder_outputs: Tensor | None = None,
+        past_key_values: DecoderCache | None = None,
+    ) -> Seq2SeqOutput:
+        """Encode the source, and decode the target or continue it; arguments as ``EncoderDecoder`` tells."""
+        if encoder_outputs is None:
+            encoder_outputs = self.encode(need_source(input_ids), attention_mask)
+        if decoder_input_ids is None:
+            raise ValueError("pass decoder_input_ids: the target's tokens so far")
+        source = View(attention_mask, memory=encoder_outputs)
+        view = View(decoder_attention_mask, causal=True, cache=past_key_values, source=source)
+        x = self.decoder_embeddings(decoder_input_ids, self.positions(decoder_input_ids, cache=past_key_values))
+        x = self.decoder(x, view)  # (B, T, D)
+        return Seq2SeqOutput(x, past_key_values=past_key_values, encoder_last_hidden_state=encoder_outputs)
 
     def make_positions(self, config: TransformerConfig) -> nn.Module:
         """The table of section 3.5: sine and cosine alternate."""
@@ -187,7 +240,7 @@ class TransformerForConditionalGeneration(seq2seq.ConditionalGeneration, Transfo
         super().__init__(config)
         self.backbone = self.BACKBONE(config)
         self.head = Logits(config.hidden_size, config.target_vocab_size, bias=False)
-        self.head.weight = self.backbone.decoder_embeddings.word.weight  # section 3.4
+        self.head.output.weight = self.backbone.decoder_embeddings.word.weight  # section 3.4
 
 
 ARCHITECTURE = Architecture(
@@ -261,10 +314,16 @@ class FSMTModel(TransformerModel):
         assert self.config.pad_token_id is not None  # checked with the config
         return self.config.pad_token_id
 
-    def positions(self, ids: Tensor, offset: int = 0) -> Tensor:
+    def positions(self, ids: Ids, attention_mask: Ids | None = None, cache: DecoderCache | None = None) -> Ids:
         """Only tokens count, and begin just behind the padding's place."""
-        tokens = ids.ne(self.padding)
+        tokens, offset = ids.ne(self.padding), 0 if cache is None else cache.length
         return self.padding + (tokens.cumsum(dim=1) + offset) * tokens
+
+    def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """As all models, but a target's mask that hides nothing is not the same as none."""
+        mask = inputs.get("decoder_attention_mask")
+        inputs = super().prepare(inputs)
+        return inputs if mask is None else {**inputs, "decoder_attention_mask": mask}
 
     def forward(
         self,
@@ -275,7 +334,7 @@ class FSMTModel(TransformerModel):
         encoder_outputs: Tensor | None = None,
         past_key_values: DecoderCache | None = None,
     ) -> Seq2SeqOutput:
-        """As ``EncoderDecoder.forward``; a target given as a whole hides its padding without being told where it is."""
+        """As the paper's; a target given as a whole hides its padding without being told where it is."""
         if decoder_input_ids is not None and decoder_attention_mask is None and past_key_values is None:
             decoder_attention_mask = decoder_input_ids.ne(self.padding)
         return super().forward(

@@ -24,15 +24,15 @@ attended to, not counted in distances and not remembered, so that a batch of une
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, cast
 
 import torch
-from einops import rearrange
-from jaxtyping import Bool, Float, Int
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minitransformer.config import ModelConfig, key
@@ -42,18 +42,18 @@ from minitransformer.layers import (
     AdaptiveEmbedding,
     AdaptiveLogSoftmax,
     FeedForward,
-    Linear,
+    PostNormBlock,
+    PreNormBlock,
     Tap,
+    View,
     activation,
     attend,
-    attend_fused,
-    combine,
-    padding_mask,
     token_positions,
 )
-from minitransformer.layers.attention import gradient_is_slow
+from minitransformer.layers import linear as linear_layer
+from minitransformer.layers.kernels import attention
 from minitransformer.models.base import Architecture, GenerativeModel, PretrainedModel, single_stack
-from minitransformer.models.heads import Logits, last_token
+from minitransformer.models.heads import Logits, last_token, need_ends
 from minitransformer.models.losses import classification_loss
 from minitransformer.models.outputs import RecurrentLogitsOutput, RecurrentOutput
 from minitransformer.ranges import Count, Layers, Length, Rate, Spread, TokenId, Width
@@ -175,7 +175,7 @@ WEIGHTS = WeightMap(
             Row("crit.cluster_weight", "head.clusters.weight"),
             Row("crit.cluster_bias", "head.clusters.bias"),
         ],
-        "ForSequenceClassification": [Row("score.weight", "head.weight")],
+        "ForSequenceClassification": [Row("score.weight", "head.output.weight")],
     },
     tied=[
         Tied("transformer.word_emb.emb_layers.{i}.weight", "crit.out_layers.{i}.weight"),
@@ -215,6 +215,21 @@ class Distances(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
+@dataclass(slots=True)
+class RecurrentView(View):
+    """A view of what is remembered too, and of how far back it lies.
+
+    Args:
+        remembered: what went into the block before this segment, (batch, memory, hidden_size).
+        distance: how far each key lies behind each query, (batch or 1, query, key).
+        sinusoids: the vector of each distance.
+    """
+
+    remembered: Tensor = field(default_factory=lambda: torch.empty(0))
+    distance: Tensor = field(default_factory=lambda: torch.empty(0))
+    sinusoids: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
 class RelativeAttention(nn.Module):
     """Attention by content and distance (section 3.3).
 
@@ -237,11 +252,11 @@ class RelativeAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads, self.temperature, self.dropout = num_heads, head_size**0.5, dropout
-        self.query = Linear(hidden_size, num_heads * head_size, bias=False)
-        self.key = Linear(hidden_size, num_heads * head_size, bias=False)
-        self.value = Linear(hidden_size, num_heads * head_size, bias=False)
-        self.distance = Linear(hidden_size, num_heads * head_size, bias=False)
-        self.output = Linear(num_heads * head_size, hidden_size, bias=False)
+        self.query = nn.Linear(hidden_size, num_heads * head_size, bias=False)
+        self.key = nn.Linear(hidden_size, num_heads * head_size, bias=False)
+        self.value = nn.Linear(hidden_size, num_heads * head_size, bias=False)
+        self.distance = nn.Linear(hidden_size, num_heads * head_size, bias=False)
+        self.output = nn.Linear(num_heads * head_size, hidden_size, bias=False)
         self.content_bias, self.distance_bias = biases or make_biases(num_heads, head_size)
 
         self.q = Tap("batch heads query head_size")
@@ -255,86 +270,34 @@ class RelativeAttention(nn.Module):
         self.out = Tap("batch query hidden_size")
 
     def forward(
-        self,
-        x: Float[Tensor, "batch query hidden_size"],
-        memory: Float[Tensor, "batch key hidden_size"],
-        mask: Bool[Tensor, "#batch 1 query key"],
-        distance: Int[Tensor, "#batch query key"],
-        sinusoids: Float[Tensor, "distance hidden_size"],
+        self, x: Float[Tensor, "batch query hidden_size"], view: RecurrentView
     ) -> Float[Tensor, "batch query hidden_size"]:
-        """Let every token of ``x`` gather from ``memory``, which ends with ``x`` itself.
-
-        Args:
-            x: the tokens that ask.
-            memory: the tokens that answer.
-            mask: True where a query may attend to a key.
-            distance: how far each key lies behind each query.
-            sinusoids: the vector of each distance.
-        """
-        q = self.q(self._split_heads(self.query(x)))  # (B, H, T, K)
-        k = self.k(self._split_heads(self.key(memory)))  # (B, H, S, K)
-        v = self.v(self._split_heads(self.value(memory)))  # (B, H, S, K)
-        r = self.r(rearrange(self.distance(sinusoids), "d (h k) -> h d k", h=self.num_heads))
+        """Let every token of ``x`` gather from what is remembered, and from ``x`` itself."""
+        keys = torch.cat([view.remembered, x], dim=1)
+        q = self.q(self._heads(self.query, x))  # (B, H, T, K)
+        k = self.k(self._heads(self.key, keys))  # (B, H, S, K)
+        v = self.v(self._heads(self.value, keys))  # (B, H, S, K)
+        r = self.r(self._heads(self.distance, view.sinusoids[None])[0])  # (H, distance, K)
 
         # How well each query fits each distance; then, for each key, the entry of the distance at which it lies.
         by_distance = torch.einsum("bhtk, hdk -> bhtd", q + self.distance_bias[:, None], r)
-        index = distance.clamp(min=0)[:, None].expand(*by_distance.shape[:3], -1)
+        index = view.distance.clamp(min=0)[:, None].expand(*by_distance.shape[:3], -1)
         bias = by_distance.gather(-1, index) / self.temperature  # (B, H, T, S)
 
-        asking = q + self.content_bias[:, None]
-        dropout = self.dropout if self.training else 0.0
-        if self.raw_scores.watched or self.scores.watched or self.pattern.watched or gradient_is_slow(q):
-            taps = {"raw_scores_tap": self.raw_scores, "scores_tap": self.scores, "pattern_tap": self.pattern}
-            mixed = attend(asking, k, v, mask, bias, temperature=self.temperature, dropout=dropout, **taps)
-        else:
-            mixed = attend_fused(asking, k, v, mask, bias, temperature=self.temperature, dropout=dropout)
-        mixed = self.mixed(mixed)  # (B, H, T, K)
-        return self.out(self.output(rearrange(mixed, "b h t k -> b t (h k)")))
+        dropout, taps = self.dropout if self.training else 0.0, (self.raw_scores, self.scores, self.pattern)
+        seen, asking = View(mask=view.mask, bias=bias), q + self.content_bias[:, None]
+        mixed = self.mixed(
+            attention(attend, asking, k, v, seen, temperature=self.temperature, dropout=dropout, taps=taps)
+        )
+        return self.out(linear_layer(self.output, mixed.transpose(1, 2).flatten(2)))
 
-    def _split_heads(self, x: Tensor) -> Tensor:
-        return rearrange(x, "b t (h k) -> b h t k", h=self.num_heads)
+    def _heads(self, layer: nn.Module, x: Tensor) -> Tensor:
+        return linear_layer(layer, x).view(x.shape[0], x.shape[1], self.num_heads, -1).transpose(1, 2)
 
 
 def make_biases(num_heads: int, head_size: int) -> tuple[nn.Parameter, nn.Parameter]:
     """The biases u (on content) and v (on distance) of section 3.3, which stand for a query wherever it is."""
     return nn.Parameter(torch.zeros(num_heads, head_size)), nn.Parameter(torch.zeros(num_heads, head_size))
-
-
-class Block(nn.Module):
-    """The parts of a block; ``PostNormBlock`` and ``PreNormBlock`` wire them."""
-
-    def __init__(
-        self, attn: RelativeAttention, ffn: FeedForward, norm: Callable[[], nn.Module], *, dropout: float
-    ) -> None:
-        super().__init__()
-        self.input = Tap("batch token hidden_size")
-        self.attn, self.after_attn, self.attn_norm = attn, Tap("batch token hidden_size"), norm()
-        self.attn_normed = Tap("batch token hidden_size")
-        self.ffn, self.after_ffn, self.ffn_norm = ffn, Tap("batch token hidden_size"), norm()
-        self.ffn_normed = Tap("batch token hidden_size")
-        self.dropout = nn.Dropout(dropout)
-        self.output = Tap("batch token hidden_size")
-
-
-class PostNormBlock(Block):
-    """``x = norm(x + sublayer(x))`` for each sublayer."""
-
-    def forward(self, x: Tensor, memory: Tensor, **places: Tensor) -> Tensor:
-        attn = self.attn(x, torch.cat([memory, x], dim=1), **places)
-        x = self.attn_normed(self.attn_norm(self.after_attn(x + self.dropout(attn))))
-        x = self.ffn_normed(self.ffn_norm(self.after_ffn(x + self.dropout(self.ffn(x)))))
-        return self.output(x)
-
-
-class PreNormBlock(Block):
-    """``x = x + sublayer(norm(x))`` for each sublayer; what is remembered is normalised like what is read."""
-
-    def forward(self, x: Tensor, memory: Tensor, **places: Tensor) -> Tensor:
-        normed = self.attn_normed(self.attn_norm(x))
-        attn = self.attn(normed, torch.cat([self.attn_norm(memory), normed], dim=1), **places)
-        x = self.after_attn(x + self.dropout(attn))
-        x = self.after_ffn(x + self.dropout(self.ffn(self.ffn_normed(self.ffn_norm(x)))))
-        return self.output(x)
 
 
 class RecurrentStack(nn.Module):
@@ -352,13 +315,13 @@ class RecurrentStack(nn.Module):
         shared = None
         if not config.untie_r:
             shared = self.content_bias, self.distance_bias = make_biases(H, K)
-        kind = PreNormBlock if config.pre_norm else PostNormBlock
-        make_norm = partial(nn.LayerNorm, D, eps=config.norm_eps)
+        self.pre_norm = config.pre_norm
 
         def make_block() -> nn.Module:
             attn = RelativeAttention(D, H, K, biases=shared, dropout=config.attention_dropout)
             ffn = FeedForward(D, config.inner_size, activation("relu"), dropout=config.dropout)
-            return kind(attn, ffn, make_norm, dropout=config.dropout)
+            kind = PreNormBlock if config.pre_norm else PostNormBlock
+            return kind(attn, ffn, partial(nn.LayerNorm, D, eps=config.norm_eps), dropout=config.dropout)
 
         self.blocks = nn.ModuleList(make_block() for _ in range(config.num_layers))
         self.final_normed = Tap("batch token hidden_size")
@@ -366,38 +329,42 @@ class RecurrentStack(nn.Module):
         self.output = Tap("batch token hidden_size")
 
     def forward(
-        self, x: Float[Tensor, "batch token hidden_size"], memories: Sequence[Tensor], seen: Int[Tensor, "batch key"]
+        self,
+        x: Float[Tensor, "batch token hidden_size"],
+        memories: Sequence[Tensor],
+        attention_mask: Tensor | None = None,
     ) -> tuple[Float[Tensor, "batch token hidden_size"], list[Tensor]]:
         """Run the blocks.
 
         Args:
             x: the tokens of this segment.
             memories: for each block, what it remembers, (batch, memory, hidden_size).
-            seen: 0 at padding, 1 at what is remembered and at tokens.
+            attention_mask: 0 at the segment's padding.
 
         Returns:
             The last block's output, and what each block remembers now.
         """
-        T, S = x.shape[1], seen.shape[1]
-        has_padding = not bool(seen.all())
-        positions = token_positions(S, seen if has_padding else None, device=x.device)  # padding does not count
+        T, M = x.shape[1], memories[0].shape[1]
+        seen = None if attention_mask is None else F.pad(attention_mask.long(), (M, 0), value=1)
+        positions = token_positions(M + T, seen, device=x.device)  # padding does not count
         distance = positions[:, -T:, None] - positions[:, None, :]  # (B or 1, T, S)
-        visible = distance >= 0
+        visible = (distance >= 0)[:, None]
         if self.same_length:
-            visible = visible & (distance < self.mem_len)
-        mask = combine(visible[:, None], padding_mask(seen))
-        places = {"mask": mask, "distance": distance, "sinusoids": self.dropout(self.distances(S - 1))}
+            visible = visible & (distance < self.mem_len)[:, None]
+        if seen is not None:
+            visible = visible & (seen != 0)[:, None, None]
+        sinusoids = self.dropout(self.distances(M + T - 1))
 
         x, remembered = self.dropout(x), []
-        for block, memory in zip(cast(Iterable[Block], self.blocks), memories, strict=True):
-            x = block.input(x)
+        for block, memory in zip(self.blocks, memories, strict=True):
             remembered.append(self._remember(torch.cat([memory, x], dim=1), seen))
-            x = block(x, memory, **places)
+            memory = cast(PreNormBlock, block).attn_norm(memory) if self.pre_norm else memory
+            x = block(x, RecurrentView(mask=visible, remembered=memory, distance=distance, sinusoids=sinusoids))
         return self.output(self.dropout(self.final_normed(x))), remembered
 
-    def _remember(self, x: Tensor, seen: Tensor) -> Tensor:
+    def _remember(self, x: Tensor, seen: Tensor | None) -> Tensor:
         """The last ``mem_len`` vectors that are no padding; zeros before them, where a row has fewer."""
-        if not bool(seen.all()):
+        if seen is not None:
             order = seen.argsort(dim=1, stable=True)  # padding first
             x = (x * seen[..., None]).take_along_dim(order[..., None], dim=1)
         return x[:, max(0, x.shape[1] - self.mem_len) :].detach()
@@ -439,20 +406,26 @@ class TransfoXLModel(TransfoXLPretrained):
             mems: what came out as ``mems`` for the segment before; None at the beginning of texts.
 
         Raises:
-            ValueError: the memory or the mask has the wrong shape.
+            ValueError: the memory has the wrong shape.
         """
-        if attention_mask is not None and attention_mask.shape != input_ids.shape:
-            raise ValueError(
-                f"attention_mask is for this segment and must have the shape {tuple(input_ids.shape)} of input_ids, "
-                f"not {tuple(attention_mask.shape)}: what is remembered needs no mask"
-            )
-        memories = self._batch_first(mems, batch=len(input_ids))
-        remembered = torch.ones_like(input_ids[:, :1]).expand(-1, memories[0].shape[1])
-        new = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        x = self.embeddings(input_ids)  # (B, T, D)
-        x, memories = self.decoder(x, memories, torch.cat([remembered, new.to(remembered)], dim=1))
+        memories = self._batch_first(mems, batch=input_ids.shape[0])
+        x, memories = self.decoder(self.embeddings(input_ids), memories, attention_mask)  # (B, T, D)
         has_memory = self.config.mem_len > 0 or mems is not None
         return RecurrentOutput(x, tuple(memory.transpose(0, 1) for memory in memories) if has_memory else None)
+
+    def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """As all models; and a mask is for this segment.
+
+        Raises:
+            ValueError: an id lies outside the vocabulary, or the mask has the wrong shape.
+        """
+        ids, mask = inputs["input_ids"], inputs.get("attention_mask")
+        if mask is not None and mask.shape != ids.shape:
+            raise ValueError(
+                f"attention_mask is for this segment and must have the shape {tuple(ids.shape)} of input_ids, "
+                f"not {tuple(mask.shape)}: what is remembered needs no mask"
+            )
+        return super().prepare(inputs)
 
     def _batch_first(self, mems: Memory | None, batch: int) -> list[Tensor]:
         """The memory with the batch first: checked, or a new one of zeros."""
@@ -486,7 +459,7 @@ class TransfoXLLMHeadModel(GenerativeModel, TransfoXLPretrained):
                 words.weight = table.weight
         for i, tied in enumerate(config.projection_is_tied):
             if tied and config.has_projections:
-                self.head.projections[i] = embeddings.projections[i if config.div_val > 1 else 0]
+                self.head.projections[i].weight = embeddings.projections[i if config.div_val > 1 else 0].weight
 
     def forward(
         self,
@@ -547,6 +520,11 @@ class TransfoXLForSequenceClassification(TransfoXLPretrained):
         logits = self.head(last_token(output.last_hidden_state, input_ids, self.config.pad_token_id, attention_mask))
         loss = classification_loss(logits, labels, self.config.problem_type)
         return RecurrentLogitsOutput(loss=loss, logits=logits, mems=output.mems)
+
+    def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """As all models; and each text's end must be known."""
+        need_ends(inputs, self.config.pad_token_id)
+        return inputs
 
 
 ARCHITECTURE = Architecture(

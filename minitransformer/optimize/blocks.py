@@ -13,63 +13,70 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minitransformer.layers import Linear, PostNormBlock, PreNormBlock, Tap
-from minitransformer.layers.attention import attend_fused
-from minitransformer.layers.blocks import Block
-from minitransformer.layers.cache import BlockCache, KVCache
+from minitransformer.layers import (
+    PostNormBlock,
+    PostNormCrossBlock,
+    PreNormBlock,
+    PreNormCrossBlock,
+    Tap,
+    View,
+    attend_fused,
+)
 from minitransformer.optimize.parts import FastAttention, FusedAttention, FusedFeedForward
 
 
 class FusedPostNormBlock(PostNormBlock):
     """``x = norm(x + sublayer(x))`` for each sublayer."""
 
-    def forward(
-        self: Any,
-        x: Tensor,
-        mask: Tensor | None = None,
-        bias: Tensor | None = None,
-        *,
-        memory: Tensor | None = None,
-        memory_mask: Tensor | None = None,
-        cache: BlockCache | None = None,
-    ) -> Tensor:
+    def forward(self: Any, x: Tensor, view: View | None = None) -> Tensor:
         calls: Calls = self.calls
         if watched(calls.taps):
-            return super().forward(x, mask, bias, memory=memory, memory_mask=memory_mask, cache=cache)
-        mixed = calls.attn(x, mask, bias, None if cache is None else cache.self_attn)
-        x = calls.attn_norm(calls.output(mixed, x))
-        if self.cross_attn is not None:
-            mixed = self.cross_attn.mix(x, memory, memory_mask, None, None if cache is None else cache.cross_attn)
-            x = self.cross_attn_norm(plus(self.cross_attn.output)(mixed, x))
+            return super().forward(x, view)
+        x = calls.attn_norm(calls.output(calls.attn(x, view or View()), x))
         return calls.ffn_norm(calls.down(calls.widen(x), x))
 
 
 class FusedPreNormBlock(PreNormBlock):
     """``x = x + sublayer(norm(x))`` for each sublayer."""
 
-    def forward(
-        self: Any,
-        x: Tensor,
-        mask: Tensor | None = None,
-        bias: Tensor | None = None,
-        *,
-        memory: Tensor | None = None,
-        memory_mask: Tensor | None = None,
-        cache: BlockCache | None = None,
-    ) -> Tensor:
+    def forward(self: Any, x: Tensor, view: View | None = None) -> Tensor:
         calls: Calls = self.calls
         if watched(calls.taps):
-            return super().forward(x, mask, bias, memory=memory, memory_mask=memory_mask, cache=cache)
-        mixed = calls.attn(calls.attn_norm(x), mask, bias, None if cache is None else cache.self_attn)
-        x = calls.output(mixed, x)
-        if self.cross_attn is not None:
-            cross_cache = None if cache is None else cache.cross_attn
-            mixed = self.cross_attn.mix(self.cross_attn_norm(x), memory, memory_mask, None, cross_cache)
-            x = plus(self.cross_attn.output)(mixed, x)
+            return super().forward(x, view)
+        x = calls.output(calls.attn(calls.attn_norm(x), view or View()), x)
         return calls.down(calls.widen(calls.ffn_norm(x)), x)
 
 
-FUSED: dict[type[Block], type[Block]] = {PostNormBlock: FusedPostNormBlock, PreNormBlock: FusedPreNormBlock}
+class FusedPostNormCrossBlock(PostNormCrossBlock):
+    """The same with attention to a source."""
+
+    def forward(self: Any, x: Tensor, view: View) -> Tensor:
+        calls: Calls = self.calls
+        if watched(calls.taps):
+            return super().forward(x, view)
+        x = calls.attn_norm(calls.output(calls.attn(x, view), x))
+        x = self.cross_attn_norm(plus(self.cross_attn.output)(self.cross_attn.mix(x, view.source), x))
+        return calls.ffn_norm(calls.down(calls.widen(x), x))
+
+
+class FusedPreNormCrossBlock(PreNormCrossBlock):
+    """The same with attention to a source."""
+
+    def forward(self: Any, x: Tensor, view: View) -> Tensor:
+        calls: Calls = self.calls
+        if watched(calls.taps):
+            return super().forward(x, view)
+        x = calls.output(calls.attn(calls.attn_norm(x), view), x)
+        x = plus(self.cross_attn.output)(self.cross_attn.mix(self.cross_attn_norm(x), view.source), x)
+        return calls.down(calls.widen(calls.ffn_norm(x)), x)
+
+
+FUSED: dict[type[nn.Module], type[nn.Module]] = {
+    PostNormBlock: FusedPostNormBlock,
+    PreNormBlock: FusedPreNormBlock,
+    PostNormCrossBlock: FusedPostNormCrossBlock,
+    PreNormCrossBlock: FusedPreNormCrossBlock,
+}
 """Kind of block -> the same in fewer calls."""
 
 
@@ -90,23 +97,23 @@ class SelfAttention:
     def __init__(self, attn: FusedAttention) -> None:
         self.qkv, self.temperature, self.heads = attn.qkv, attn.temperature, (3, attn.num_heads, attn.head_size)
 
-    def __call__(self, x: Tensor, mask: Tensor | None, bias: Tensor | None, cache: KVCache | None) -> Tensor:
+    def __call__(self, x: Tensor, view: View) -> Tensor:
         batch, length, _ = x.shape
         q, k, v = self.qkv(x).view(batch, length, *self.heads).permute(2, 0, 3, 1, 4).unbind()  # (B, H, T, K) each
-        if cache is not None:
-            k, v = cache.append(k, v)
-        return attend_fused(q, k, v, mask, bias, temperature=self.temperature).transpose(1, 2).flatten(2)
+        if view.cache is not None:
+            k, v = view.cache.append(k, v)
+        return attend_fused(q, k, v, view, temperature=self.temperature).transpose(1, 2).flatten(2)
 
 
-def fuse_block(block: Block) -> None:
+def fuse_block(block: Any) -> None:
     """Let a block take the shorter way, if it is of a usual kind and its parts have their fast forms."""
     fast = type(block.attn) is FusedAttention and type(block.ffn) is FusedFeedForward
-    if fast and type(block) in FUSED and type(block.cross_attn) in (FastAttention, type(None)):
-        block.calls = Calls(block)  # type: ignore[assignment]
+    if fast and type(block) in FUSED and type(getattr(block, "cross_attn", None)) in (FastAttention, type(None)):
+        block.calls = Calls(block)
         block.__class__ = FUSED[type(block)]
 
 
-def taps_of(block: Block) -> list[Tap]:
+def taps_of(block: nn.Module) -> list[Tap]:
     """All taps of a block."""
     return [module for module in block.modules() if isinstance(module, Tap)]
 
@@ -116,9 +123,9 @@ def watched(taps: list[Tap]) -> bool:
     return any(tap.watched for tap in taps)
 
 
-def plus(layer: Linear) -> Callable[[Tensor, Tensor], Tensor]:
+def plus(layer: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     """``layer(x) + residual`` as a function of both."""
-    product: Any = layer.product
+    product: Any = getattr(layer, "product", None)
     return product.plus if product is not None else lambda x, residual: layer(x) + residual
 
 

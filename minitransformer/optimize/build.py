@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from minitransformer.errors import ConfigError, did_you_mean
-from minitransformer.layers import FeedForward, Linear, MultiHeadAttention
+from minitransformer.layers import FeedForward, MultiHeadAttention
 from minitransformer.layers.activations import ACTIVATIONS, Activation
 from minitransformer.layers.adaptive import AdaptiveLogSoftmax
-from minitransformer.layers.blocks import Block
+from minitransformer.layers.blocks import BLOCKS
 from minitransformer.models.base import PretrainedModel
 from minitransformer.optimize.blocks import fuse_block
-from minitransformer.optimize.parts import FastAttention, FusedAttention, FusedFeedForward, NoDropout
+from minitransformer.optimize.parts import FastAttention, FusedAttention, FusedFeedForward, NoDropout, ProductLinear
 from minitransformer.optimize.products import (
     FORMS,
     Int8Product,
@@ -102,7 +102,7 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
             become(part, NoDropout)
         elif hasattr(part, "activation"):
             part.activation = IN_ONE_OPERATION.get(part.activation, part.activation)
-    blocks = [module for module in made.modules() if isinstance(module, Block)]
+    blocks = [module for module in made.modules() if isinstance(module, BLOCKS)]
     stepping = {id(block) for block in blocks} & ids_of_decoders(made) if compile else set()
     products: dict[int, Callable[..., Product]] = {}  # layer -> what makes its product
     for block in blocks:
@@ -111,10 +111,10 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
         products |= {id(layer): make for layer in block.modules()}
     sharing = Counter(id(parameter) for _, parameter in made.named_parameters(remove_duplicate=False))
     for layer in called_layers(made):
-        if layer.product is None and not layer.weight.is_meta and layer.weight.numel() >= SMALLEST:
+        if not layer.weight.is_meta and layer.weight.numel() >= SMALLEST:
             large = compile and layer.weight.numel() >= LARGE
             make = products.get(id(layer), make_row_product if large else make_product)
-            layer.product = make(name, layer.weight, layer.bias)
+            become(layer, ProductLinear, product=make(name, layer.weight, layer.bias))
             if sharing[id(layer.weight)] == 1:  # an embedding goes on using a weight that it shares
                 drop_weights(layer)
     cast(made, FORMS[name])
@@ -138,10 +138,10 @@ def ids_of_decoders(model: nn.Module) -> set[int]:
     return {id(module) for name, module in model.named_modules() if "decoder" in name.split(".")}
 
 
-def called_layers(model: nn.Module) -> list[Linear]:
+def called_layers(model: nn.Module) -> list[nn.Linear]:
     """The linear layers that are called; an adaptive softmax reads the weights of its own."""
     inside = {id(m) for whole in model.modules() if isinstance(whole, AdaptiveLogSoftmax) for m in whole.modules()}
-    return [module for module in model.modules() if isinstance(module, Linear) and id(module) not in inside]
+    return [module for module in model.modules() if type(module) is nn.Linear and id(module) not in inside]
 
 
 def cast(model: nn.Module, dtype: torch.dtype) -> None:
@@ -178,7 +178,7 @@ def make_row_product(name: str, weight: Tensor, bias: Tensor | None) -> Product:
     return RowProduct(alone, alone if name == "int8" else make_product(name, weight, bias))
 
 
-def drop_weights(layer: Linear) -> None:
+def drop_weights(layer: nn.Linear) -> None:
     """Let go of the readable weights, which a product holds in its own form; names, shapes and type stay."""
     for name, parameter in list(layer._parameters.items()):
         if parameter is not None:
@@ -192,9 +192,9 @@ def become(part: Any, fused: type[nn.Module], **products: Product) -> None:
         setattr(part, name, product)
 
 
-def fuse(block: Block, name: str, make: Callable[..., Product]) -> None:
+def fuse(block: Any, name: str, make: Callable[..., Product]) -> None:
     """Put fast parts into a block, where its own are of the usual kind and large enough."""
-    if type(block.cross_attn) is MultiHeadAttention:
+    if type(getattr(block, "cross_attn", None)) is MultiHeadAttention:
         become(block.cross_attn, FastAttention)
     attn: Any = block.attn
     if type(attn) is MultiHeadAttention and attn.query.weight.numel() >= SMALLEST:
@@ -204,6 +204,7 @@ def fuse(block: Block, name: str, make: Callable[..., Product]) -> None:
         for layer in layers:
             drop_weights(layer)
     ffn: Any = block.ffn
-    if name != "int8" and type(ffn) is FeedForward and can_fuse(ffn.activation) and ffn.up.weight.numel() >= SMALLEST:
+    is_usual = type(ffn).forward is FeedForward.forward
+    if name != "int8" and is_usual and can_fuse(ffn.activation) and ffn.up.weight.numel() >= SMALLEST:
         become(ffn, FusedFeedForward, widen=make(name, ffn.up.weight, ffn.up.bias, ffn.activation))
         drop_weights(ffn.up)

@@ -5,38 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from minitransformer.layers import FeedForward, MultiHeadAttention
-from minitransformer.layers.attention import attend_fused
-from minitransformer.layers.cache import KVCache
+from minitransformer.layers import FeedForward, MultiHeadAttention, View
 from minitransformer.optimize.products import ActivatedProduct, Product
 
 
+class ProductLinear(nn.Linear):
+    """A linear layer that is computed in another way, with weights in another form."""
+
+    product: Product
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.product(x)
+
+
 class FastAttention(MultiHeadAttention):
-    """Attention in fewer calls: axes move by views alone, and nothing is asked about training."""
+    """Attention that compiled steps compute in plain loops."""
 
-    def forward(
-        self,
-        x: Tensor,
-        memory: Tensor | None = None,
-        mask: Tensor | None = None,
-        bias: Tensor | None = None,
-        cache: KVCache | None = None,
-    ) -> Tensor:
-        if self.raw_scores.watched or self.scores.watched or self.pattern.watched:
-            return super().forward(x, memory, mask, bias, cache)
-        return self.out(self.output(self.mix(x, memory, mask, bias, cache)))
-
-    def mix(
-        self, x: Tensor, memory: Tensor | None, mask: Tensor | None, bias: Tensor | None, cache: KVCache | None
-    ) -> Tensor:
-        """What the heads gathered, side by side (B, T, H * K): all of ``forward`` but the last projection."""
-        q, k, v = self._project(x, memory, cache)  # (B, H, T, K), (B, H, S, K) twice
-        attend = attend_once if torch.compiler.is_compiling() else attend_fused
-        mixed = self.mixed(attend(q, k, v, mask, bias, temperature=self.temperature))  # (B, H, T, K)
-        return mixed.transpose(1, 2).flatten(2)
-
-    def _split_heads(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.num_heads, self.head_size).transpose(1, 2)
+    def mix(self, x: Tensor, view: View) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return super().mix(x, view)
+        q, k, v = self.project(x, view)
+        return self.mixed(attend_once(q, k, v, view, temperature=self.temperature)).transpose(1, 2).flatten(2)
 
 
 class FusedAttention(FastAttention):
@@ -44,13 +33,13 @@ class FusedAttention(FastAttention):
 
     qkv: Product
 
-    def _project(self, x: Tensor, memory: Tensor | None, cache: KVCache | None) -> tuple[Tensor, Tensor, Tensor]:
-        if memory is not None:
-            return super()._project(x, memory, cache)
+    def project(self, x: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
+        if view.memory is not None:
+            return super().project(x, view)
         heads = self.qkv(x).view(*x.shape[:2], 3, self.num_heads, self.head_size)
         q, k, v = heads.permute(2, 0, 3, 1, 4).unbind()  # (B, H, T, K) each
-        if cache is not None:
-            k, v = cache.append(k, v)
+        if view.cache is not None:
+            k, v = view.cache.append(k, v)
         return self.q(q), self.k(k), self.v(v)
 
 
@@ -74,13 +63,9 @@ class NoDropout(nn.Dropout):
         return x
 
 
-def attend_once(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None, *, temperature: float
-) -> Tensor:
-    """``attend`` for a single query, as plain loops for the compiler of steps."""
+def attend_once(query: Tensor, key: Tensor, value: Tensor, view: View, *, temperature: float) -> Tensor:
+    """``attend`` for a single query, as plain loops for the compiler of steps; see ``steps.plain``."""
     scores = (query / temperature * key).sum(dim=-1)[:, :, None]  # (B, H, 1, S)
-    if bias is not None:
-        scores = scores + bias
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    if view.bias is not None:
+        scores = scores + view.bias
     return (scores.softmax(dim=-1).mT * value).sum(dim=2, keepdim=True)

@@ -1,6 +1,6 @@
 """Linear layers from weights in another form: packed for oneDNN, or as int8.
 
-A product is a function of ``x`` that holds its weights; ``layers.Linear`` calls it in place of ``F.linear``. Where the
+A product is a function of ``x`` that holds its weights; ``parts.ProductLinear`` calls it for ``F.linear``. Where the
 PyTorch at hand lacks the kernels, or the weights lie on another device, there is none, and the layer stays readable.
 """
 

@@ -12,12 +12,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from minitransformer.layers import KVCache, View
 from minitransformer.layers.activations import Activation
-from minitransformer.layers.blocks import Block
-from minitransformer.layers.cache import BlockCache
-from minitransformer.layers.linear import linear_onednn
+from minitransformer.layers.kernels import linear_onednn
 from minitransformer.optimize.blocks import taps_of, watched
 from minitransformer.optimize.products import Int8Product, Product
 
@@ -25,21 +24,25 @@ from minitransformer.optimize.products import Int8Product, Product
 class CompiledStep:
     """In front of a block's class: single tokens of single texts take the compiled way, unless somebody watches."""
 
-    def __call__(
-        self: Any, x: Tensor, *masks: Tensor | None, cache: BlockCache | None = None, **named: Tensor | None
-    ) -> Tensor:
-        if cache is not None and self.can_step(x, cache):
-            cache.self_attn.reserve(2)  # one more than needed: a full buffer would be a case of its own to the compiler
-            return compiled()(self, x, masks, cache, named)
-        return super().__call__(x, *masks, cache=cache, **named)  # type: ignore[misc]
+    def __call__(self: Any, x: Tensor, view: View | None = None) -> Tensor:
+        if view is not None and view.cache is not None and self.can_step(x, view.cache):
+            view.cache.reserve(2)  # one more than needed: a full buffer would be a case of its own to the compiler
+            return compiled()(self, x, plain(view, view.cache.length + 1, x))
+        return super().__call__(x, view)  # type: ignore[misc]
 
-    def can_step(self: Any, x: Tensor, cache: BlockCache) -> bool:
+    def can_step(self: Any, x: Tensor, cache: KVCache) -> bool:
         """Whether this is one more token, behind at least two: the compiler takes a length of one for a constant."""
-        steps = x.shape[:2] == (1, 1) and cache.self_attn.length > 1 and not torch.is_grad_enabled()
-        return steps and not watched(self.taps)
+        return x.shape[:2] == (1, 1) and cache.length > 1 and not torch.is_grad_enabled() and not watched(self.taps)
 
 
-def compile_steps(block: Block) -> None:
+def plain(view: View, num_keys: int, x: Tensor) -> View:
+    """The same view of a single query, with all that is hidden in the bias."""
+    source = view.source and plain(view.source, view.source.cache.length, x)
+    hidden = view.hidden(1, num_keys, x.dtype, x.device)
+    return View(bias=hidden, memory=view.memory, cache=view.cache, source=source)
+
+
+def compile_steps(block: nn.Module) -> None:
     """Let a block take the compiled way."""
     block.taps = taps_of(block)  # type: ignore[assignment]
     kind: Any = type(block)
@@ -69,11 +72,9 @@ def multiply(product: Product, x: Tensor) -> Tensor:
     return product(x[None, None])
 
 
-def step(
-    block: Any, x: Tensor, masks: tuple[Tensor | None, ...], cache: BlockCache, named: dict[str, Tensor | None]
-) -> Tensor:
+def step(block: Any, x: Tensor, view: View) -> Tensor:
     """A block's ``forward``."""
-    result: Tensor = block.forward(x, *masks, cache=cache, **named)
+    result: Tensor = block.forward(x, view)
     return result
 
 

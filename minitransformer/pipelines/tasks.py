@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
-from minitransformer.errors import PipelineError, did_you_mean
+from minitransformer.errors import PipelineError, did_you_mean, warn_caller
 from minitransformer.hub import Repository
 from minitransformer.options import Option, plain, read_value, shown
 from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_vocabularies, load_model
@@ -255,9 +254,8 @@ def name_with_languages(task: str, model: PretrainedModel) -> str:
     if task == "translation":
         for name in model.config.task_specific_params or {}:
             if name.startswith("translation_"):
-                warnings.warn(
+                warn_caller(
                     f"the task 'translation' names no languages; taking {name!r} from the model's config",
-                    stacklevel=3,
                 )
                 return name
     return ALIASES.get(task, task)

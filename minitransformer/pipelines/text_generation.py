@@ -140,7 +140,7 @@ class TextGenerationPipeline(GeneratingPipeline):
         return bos
 
     def settle(self, inputs: Chunk, options: Mapping[str, Any], longest: int) -> GenerationConfig:
-        """The settings of a call, with lengths for these prompts, the longest of which has so many tokens."""
+        """The settings of a call, with lengths for these prompts, the longest of so many tokens."""
         config = self.settings(options)
         prefix = inputs["prefix_length"]
         prefix = prefix[0] if isinstance(prefix, list) else prefix  # the same for all prompts

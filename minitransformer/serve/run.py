@@ -27,11 +27,12 @@ class GracefulServer(uvicorn.Server):
     Args:
         config: uvicorn's.
         server: ours, which knows what is running.
+        address: where it will be found.
     """
 
-    def __init__(self, config: uvicorn.Config, server: Server) -> None:
+    def __init__(self, config: uvicorn.Config, server: Server, address: str) -> None:
         super().__init__(config)
-        self.ours = server
+        self.ours, self.address = server, address
         self.draining: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -52,9 +53,11 @@ class GracefulServer(uvicorn.Server):
         return self._loop
 
     async def startup(self, sockets: Any = None) -> None:
-        """Remember the loop, for signals."""
+        """Remember the loop, for signals; say where to ask."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        if self.started:
+            print(self.address, flush=True)  # from now on it answers
 
     def _drain(self) -> None:
         self.draining = self._loop.create_task(self._end())
@@ -100,9 +103,8 @@ def serve(settings: Settings, host: str, port: int) -> None:
         timeout_keep_alive=30,
         lifespan="on",
     )
-    server = GracefulServer(config, app.state.server)
     sock = config.bind_socket()
     where = f"[{host}]" if ":" in host else host
+    server = GracefulServer(config, app.state.server, f"http://{where}:{sock.getsockname()[1]}")
     logger.info("serving %s", ", ".join(app.state.server.shelf.models))
-    print(f"http://{where}:{sock.getsockname()[1]}", flush=True)
     server.run(sockets=[sock])

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from minitransformer.errors import StudyError
 from minitransformer.layers import tap_names
+from minitransformer.models.heads import Logits
 from minitransformer.study.anatomy import Stack, frozen_gate, frozen_norm, top_stack
 from minitransformer.study.detectors import per_head
 from minitransformer.study.results import Result
@@ -326,8 +327,8 @@ def _chain(model: Any, watched: Run, whole: bool) -> list[tuple[str, Any, Any]]:
 
 
 def _last(head: Any) -> Any:
-    """The layer that makes logits: the head itself, or its part."""
-    return next((getattr(head, part) for part in ("decoder", "output") if hasattr(head, part)), head)
+    """The layer that makes logits: the last one of a head with a layer of its own, or the whole head."""
+    return head.output if hasattr(head, "dense") else head
 
 
 def _read_from(model: Any, watched: Run, stack: Stack) -> Tensor:
@@ -373,7 +374,7 @@ def _through_head(model: Any, watched: Run, parts: Parts, places: Tensor | None)
 
 def _functionals(last: Any, x: Tensor, token: int | None, foil: int | None) -> Tensor:
     """The gradient of the chosen logits by ``x``: (batch or 1, token or 1, classes, width); constant if affine."""
-    if isinstance(last, nn.Linear) and token is None:
+    if isinstance(last, nn.Linear | Logits) and token is None:
         zero = last(x.new_zeros(1, 1, x.shape[-1]))
         return (last(torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)[None]) - zero).transpose(1, 2)[:, None]
     chosen = range(_classes(last, x)) if token is None else [token]

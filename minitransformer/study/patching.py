@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from minitransformer.errors import StudyError, did_you_mean
+from minitransformer.layers import MultiHeadAttention
+from minitransformer.models.base import PretrainedModel
+from minitransformer.study.anatomy import stacks
 from minitransformer.study.results import Result
 from minitransformer.study.runs import (
     TOKENS_AT_ONCE,
@@ -40,6 +43,10 @@ AXES = {
     "neuron": ("intermediate_size",),
 }
 """What ``by`` may name beside "tap" -> the axis of the tap that is meant, the first of these that it has."""
+
+
+PER_TOKEN = ("ForMaskedLM", "ForCausalLM", "ForSeq2SeqLM", "ForTokenClassification", "ForQuestionAnswering")
+"""Heads that answer for each token."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +135,47 @@ def sweep(
     """
     rows = batch_size(base)
     at_once = max(1, (batch or max(1, TOKENS_AT_ONCE // max(1, length(base)))) // rows)
-    found = []
-    for _, part in chunks(cells, at_once):
-        edits = {name: _edit(name, axes[name], values[name], part, rows) for name in axes}
-        output = run(model, copies(base, len(part)), edit={n: e for n, e in edits.items() if e is not None}).output
-        for i in range(len(part)):
-            found.append(measured(metric, rows_of(output, i * rows, (i + 1) * rows, len(part) * rows), rows))
-    return torch.stack(found)
+    found: dict[int, Tensor] = {}
+    together: dict[str | None, list[int]] = {}
+    for number, cell in enumerate(cells):
+        together.setdefault(_grows_at(model, values, cell, rows), []).append(number)
+    for block, group in together.items():
+        for _, numbers in chunks(group, at_once):
+            part = [cells[number] for number in numbers]
+            edits = {name: _edit(name, axes[name], values[name], part, rows) for name in axes}
+            put = {name: edit for name, edit in edits.items() if edit is not None}
+            if block is None or len(part) == 1:
+                output = run(model, copies(base, len(part)), edit=put).output
+            else:
+                output = run(model, base, edit=_growing(model, block, len(part)) | put, strict=False).output
+            for i, number in enumerate(numbers):
+                cut = rows_of(output, i * rows, (i + 1) * rows, len(part) * rows)
+                found[number] = measured(metric, cut, rows)
+    return torch.stack([found[number] for number in range(len(cells))])
+
+
+def _grows_at(model: nn.Module, values: Mapping[str, Sequence[Tensor]], cell: Cell, rows: int) -> str | None:
+    """The block before which all copies of a single row are one, so that it need not be copied until there.
+
+    Only where nothing else than the residual stream has a row for each text: in the blocks of ours that are passed
+    once, of a model with one stack or of an encoder, under heads that answer for each token.
+    """
+    if rows != 1 or len(cell.taps) != 1 or len(values[cell.taps[0]]) != 1 or not isinstance(model, PretrainedModel):
+        return None
+    if getattr(model, "head", None) is not None and model.HEAD not in PER_TOKEN:
+        return None
+    for block in stacks(model)[0].blocks:
+        if cell.taps[0].startswith(f"{block}.") and isinstance(
+            model.get_submodule(f"{block}.attn"), MultiHeadAttention
+        ):
+            return block
+    return None
+
+
+def _growing(model: nn.Module, block: str, times: int) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Edits that make copies of the one row, before the block and before a decoder behind it."""
+    places = [block, *(stack.blocks[0] for stack in stacks(model)[1:])]
+    return {f"{place}.input": lambda x: x.expand(times, *x.shape[1:]) for place in places}
 
 
 def check_pair(base: Inputs, source: Inputs) -> None:

@@ -76,6 +76,7 @@ def run(
     *,
     edit: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     grad: bool = False,
+    strict: bool = True,
 ) -> Run:
     """Run the model on ``inputs``, keep what passes the taps that match.
 
@@ -85,6 +86,7 @@ def run(
         taps: patterns.
         edit: exact name of a tap -> what to put in the place of the passing tensor.
         grad: keep the graph for a way back.
+        strict: whether edits must keep shape and type.
     """
     check_inputs(model, inputs)
     names = list(find_taps(model, taps)) if taps else []
@@ -100,7 +102,10 @@ def run(
 
     edits = dict(edit or {})
     watch = {name: partial(note, name, edits.get(name)) for name in [*names, *(n for n in edits if n not in calls)]}
-    with nullcontext() if grad else torch.no_grad(), trace(model, edit=watch) if watch else nullcontext():
+    with (
+        nullcontext() if grad else torch.no_grad(),
+        trace(model, edit=watch, strict=strict) if watch else nullcontext(),
+    ):
         output = model(**inputs)
     return Run(output, calls, order)
 

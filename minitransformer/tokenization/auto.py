@@ -8,7 +8,7 @@ from typing import Any, Literal
 from minitransformer.arguments import READING_TOKENIZERS, settle, take_repository
 from minitransformer.errors import MissingFileError, TokenizerError, did_you_mean
 from minitransformer.hub import Repository
-from minitransformer.options import read_value
+from minitransformer.options import read_value, shown
 from minitransformer.tokenization.albert import AlbertTokenizer
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.bert import BertTokenizer, DistilBertTokenizer, ElectraTokenizer
@@ -82,7 +82,7 @@ class AutoTokenizer:
             HubError: the Hub could not be reached, or refused.
         """
         if not isinstance(id_or_folder, (str, Path, Repository)) or not str(id_or_folder):
-            raise TokenizerError(f"AutoTokenizer takes a folder or the id of a model, not {id_or_folder!r}")
+            raise TokenizerError(f"AutoTokenizer takes a folder or the id of a model, not {shown(id_or_folder)}")
         read_value("compat", compat, Literal["transformers"] | None, TokenizerError)
         source = take_repository(id_or_folder, overrides)
         config = source.read("tokenizer_config.json")
@@ -115,7 +115,7 @@ def find_class(name: Any, source: Repository) -> type[Tokenizer]:
         logger.warning("tokenizer_class %r is not known here: its tokenizer.json is read as it is", str(name))
         return Tokenizer
     raise TokenizerError(
-        f"tokenizer_class {name!r} is not supported.{did_you_mean(plain, CLASSES)} "
+        f"tokenizer_class {shown(name)} is not supported.{did_you_mean(plain, CLASSES)} "
         f"Known are {', '.join(sorted(CLASSES))}, and any other that has a tokenizer.json"
     )
 
@@ -187,6 +187,6 @@ def check_overrides(family: type[Tokenizer], overrides: dict[str, Any]) -> None:
     for name in overrides:
         if name not in known:
             raise TokenizerError(
-                f"{family.class_name} has no setting {name!r}.{did_you_mean(name, known)} "
+                f"{family.class_name} has no setting {shown(name)}.{did_you_mean(name, known)} "
                 f"It has {', '.join(sorted(known))}"
             )

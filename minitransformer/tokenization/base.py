@@ -26,6 +26,7 @@ from typing_extensions import Self
 
 from minitransformer.arguments import WRITING, settle
 from minitransformer.errors import TokenizerError
+from minitransformer.options import shown
 from minitransformer.tokenization.forking import fork_safe_lock
 from minitransformer.tokenization.ids_to_text import IdsToText
 from minitransformer.tokenization.retraining import renamed_token, retrain
@@ -114,7 +115,6 @@ class Tokenizer(TextToIds, IdsToText):
         self._lock = fork_safe_lock(self)  # the backend holds padding and truncation of the call that runs
         self._register_tokens(self.options.pop("added_tokens_decoder") or {})
         self._set_prefix_space(bool(self.options["add_prefix_space"]))
-        self._known_ids = len(self)  # counting takes the backend long; ids above are looked up one by one
         self.configure()
 
     # What a family adds -------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class Tokenizer(TextToIds, IdsToText):
         if limit is None:
             return NO_LIMIT
         if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 < limit < inf:
-            raise TokenizerError(f"model_max_length must be a positive number, not {limit!r:.60}")
+            raise TokenizerError(f"model_max_length must be a positive number, not {shown(limit)}")
         return int(limit)
 
     def _set_prefix_space(self, wanted: bool) -> None:

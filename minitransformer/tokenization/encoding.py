@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import tokenizers
 
 from minitransformer.errors import TokenizerError
+from minitransformer.options import shown
 
 
 class Span(NamedTuple):
@@ -164,7 +165,7 @@ class Encoding(UserDict[str, Any]):
 def as_tensor(value: Any, kind: str, name: str) -> Any:
     """Nested lists of numbers as a tensor or array; int64 if empty."""
     if kind not in ("pt", "np"):
-        raise TokenizerError(f"return_tensors must be 'pt', 'np' or None, not {kind!r}")
+        raise TokenizerError(f"return_tensors must be 'pt', 'np' or None, not {shown(kind)}")
     try:
         if kind == "pt":
             import torch  # the only place here that needs it

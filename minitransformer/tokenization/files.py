@@ -137,8 +137,8 @@ def _read_special_tokens_map(roles: Mapping[str, Any], settings: dict[str, Any],
         if overrides.get(role):
             continue
         if role == LIST_ROLE and isinstance(value, list):
-            check_added(value, LIST_ROLE)
             listed = [as_token({**item, "special": True} if isinstance(item, dict) else item, role) for item in value]
+            check_added(listed, LIST_ROLE)
             settings[role] = list(dict.fromkeys([*_as_tokens(settings.get(role), role), *listed]))
         else:
             settings[role] = as_token({**value, "special": True}, role) if isinstance(value, dict) else value

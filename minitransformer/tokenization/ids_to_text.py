@@ -6,6 +6,7 @@ Reference: ``transformers/tokenization_utils_base.py`` (decode, clean_up_tokeniz
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from minitransformer.errors import TokenizerError
@@ -24,7 +25,6 @@ class IdsToText(Vocabulary):
     """The part of a `Tokenizer` that decodes; the settings are the subclass's."""
 
     clean_up_tokenization_spaces: bool
-    _known_ids: int
 
     def decode(
         self,
@@ -53,6 +53,11 @@ class IdsToText(Vocabulary):
 
     def _decode(self, ids: list[int], skip_special_tokens: bool) -> str:
         return self.backend.decode(ids, skip_special_tokens=skip_special_tokens)
+
+    @cached_property
+    def _known_ids(self) -> int:
+        """How many ids there were when first asked: counting takes the backend long; later ones are looked up."""
+        return len(self)
 
     def _check_ids(self, ids: Any) -> list[int]:
         if not isinstance(ids, list) or not all(isinstance(i, int) for i in ids):

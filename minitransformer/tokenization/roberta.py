@@ -48,9 +48,9 @@ class RobertaTokenizer(Tokenizer):
         frame = {role: str(settings[role]) for role in ("sep_token", "cls_token")}
         require_tokens(vocabulary, frame, files["vocab.json"])
         sep, cls_token = frame["sep_token"], frame["cls_token"]
-        backend.post_processor = processors.RobertaProcessing(
-            sep=(sep, vocabulary[sep]),
-            cls=(cls_token, vocabulary[cls_token]),
+        backend.post_processor = processors.RobertaProcessing(  # its second argument has had two names
+            (sep, vocabulary[sep]),
+            (cls_token, vocabulary[cls_token]),
             add_prefix_space=bool(settings["add_prefix_space"]),
             trim_offsets=True,
         )
@@ -64,8 +64,8 @@ class RobertaTokenizer(Tokenizer):
         kind = state.pop("type")
         wanted = {name: bool(self.options[name]) for name in ("add_prefix_space", "trim_offsets") if name in state}
         if any(state[name] != value for name, value in wanted.items()):
-            state |= wanted | {name: tuple(state[name]) for name in ("sep", "cls") if name in state}
-            self.backend.post_processor = getattr(processors, kind)(**state)
+            frame = [tuple(state.pop(name)) for name in ("sep", "cls") if name in state]
+            self.backend.post_processor = getattr(processors, kind)(*frame, **(state | wanted))
 
 
 class BartTokenizer(RobertaTokenizer):

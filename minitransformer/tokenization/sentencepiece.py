@@ -252,9 +252,7 @@ def score_defined(model: SentencePieceModel) -> dict[str, float]:
     return {text: len(text.encode()) * best - 0.1 for text in texts if SPACE not in text and " " not in text}
 
 
-def replace_characters(
-    model: SentencePieceModel, path: Path, kept: Iterable[str], tidy: Sequence[Any]
-) -> list[Any]:
+def replace_characters(model: SentencePieceModel, path: Path, kept: Iterable[str], tidy: Sequence[Any]) -> list[Any]:
     """The steps that replace characters by the model's table, but for the pieces to be ``kept``, and then ``tidy``."""
     if not model.charsmap:
         return list(tidy)

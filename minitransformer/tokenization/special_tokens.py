@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, overload
 from tokenizers import AddedToken
 
 from minitransformer.errors import TokenizerError, did_you_mean
+from minitransformer.options import shown
 from minitransformer.tokenization.bounds import check_token
 
 Token: TypeAlias = str | AddedToken
@@ -36,7 +37,7 @@ def as_token(value: Any, what: str) -> Token:
             return AddedToken(**flags)
         except TypeError as error:
             raise TokenizerError(f"{what} has a flag that tokens do not have: {dict(value)!r:.300}") from error
-    raise TokenizerError(f"{what} must be a string or a dictionary with 'content', not {value!r:.100}")
+    raise TokenizerError(f"{what} must be a string or a dictionary with 'content', not {shown(value)}")
 
 
 class _Role:
@@ -118,7 +119,7 @@ class SpecialTokens:
             self.special_tokens.pop(role, None)
             return
         if not isinstance(value, (str, AddedToken)):
-            raise TokenizerError(f"{role} must be a string that is in the vocabulary, or None, not {value!r}")
+            raise TokenizerError(f"{role} must be a string that is in the vocabulary, or None, not {shown(value)}")
         if not self.is_known(str(value)):
             raise TokenizerError(
                 f"{role} {str(value)!r} is not in the vocabulary: choose a token that is, or add it with "
@@ -178,5 +179,5 @@ def check_roles(names: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise TokenizerError(
-                f"there is no special token {name!r}.{did_you_mean(name, known)} The roles are {', '.join(known)}"
+                f"there is no special token {shown(name)}.{did_you_mean(name, known)} The roles are {', '.join(known)}"
             )

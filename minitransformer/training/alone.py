@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def alone(folder: Path) -> Iterator[None]:
     if place in _held:
         yield
         return
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
     descriptor, refusal = _take(folder / LOCK) if rank() == 0 else (None, None)
     refusal = from_first(refusal)
     if refusal is not None:
@@ -42,6 +43,9 @@ def alone(folder: Path) -> Iterator[None]:
         if descriptor is not None:
             (folder / LOCK).unlink(missing_ok=True)
             os.close(descriptor)
+            with suppress(OSError):  # there is something in it
+                for each in new:
+                    each.rmdir()
 
 
 def _take(path: Path) -> tuple[int | None, str | None]:
@@ -67,7 +71,7 @@ def _take(path: Path) -> tuple[int | None, str | None]:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps(us).encode())
     except OSError as error:
-        return None, f"the output folder {path.parent} cannot be written: {error.strerror or error}"
+        return None, f"the output folder {path.parent} could not be written: {error.strerror or error}"
     return descriptor, None
 
 

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 FILE = Path(__file__).with_suffix(".json")
-WORDS = "the cat cats sleeping sleeps slept relational hopefulness Paris 3.50 dollars caf\u00e9 it's re-run a".split()
+WORDS = "the cat cats sleeping sleeps slept relational hopefulness Paris 3.50 dollars café it's re-run a".split()
 
 
 def labels(draw: random.Random, marks: str, kinds: list[str], length: int) -> list[str]:

@@ -104,7 +104,7 @@ def test_metric_measures_a_model_in_training(bert: str) -> None:
     assert measure(model) == first  # dropout was off
     wanted = evaluate("text-classification", bert, RECORDS[:2])
     assert first == {name: wanted[name] for name in ("accuracy", "macro_f1")}  # no counts
-    model.head.bias.data += 100 * (1 - 2 * model.head.bias.new_tensor([0, 1]))
+    model.head.output.bias.data += 100 * (1 - 2 * model.head.output.bias.new_tensor([0, 1]))
     assert measure(model)["accuracy"] == 50  # now all is bad: it is measured anew
 
 

@@ -17,10 +17,56 @@ from minitransformer.pipelines import pipeline_options
 ROOT = Path(__file__).parents[2]
 WORDS = (
     *("", "-", "--", "-o", "--option", "-m", "-f", "--json", "--help", "--version", "--output", "\x1b[31m", "x" * 5000),
-    *("top_k=3", "top_k=", "=", "a=b=c", "multi_label=False", "top_k=[[[", "candidate_labels=a,b", "東京", "\udc80", "{"),
-    *("--batch-size", "0", "-1", "99999999999999999999", "--dtype", "float8_e4m3fn", "float99", "--device", "meta", "cuda:9"),
-    *("/dev/full", "/dev/null", "/", ".", "nothing", "no/where", "--limit", "--columns", "text=0", "text=²", "--set", "a.b=1"),
-    *("training.steps=0", "--minutes", "nan", "inf", "--data", "--baseline", "--train", "--format", "csv", "--predictions"),
+    *(
+        "top_k=3",
+        "top_k=",
+        "=",
+        "a=b=c",
+        "multi_label=False",
+        "top_k=[[[",
+        "candidate_labels=a,b",
+        "東京",
+        "\udc80",
+        "{",
+    ),
+    *(
+        "--batch-size",
+        "0",
+        "-1",
+        "99999999999999999999",
+        "--dtype",
+        "float8_e4m3fn",
+        "float99",
+        "--device",
+        "meta",
+        "cuda:9",
+    ),
+    *(
+        "/dev/full",
+        "/dev/null",
+        "/",
+        ".",
+        "nothing",
+        "no/where",
+        "--limit",
+        "--columns",
+        "text=0",
+        "text=²",
+        "--set",
+        "a.b=1",
+    ),
+    *(
+        "training.steps=0",
+        "--minutes",
+        "nan",
+        "inf",
+        "--data",
+        "--baseline",
+        "--train",
+        "--format",
+        "csv",
+        "--predictions",
+    ),
 )
 ENCODINGS = ("utf-8", "latin-1", "ascii", "cp437", "utf-16")
 
@@ -30,7 +76,9 @@ def case(draw: Random, folder: Path) -> Case:
     task = draw.choice(ALL_TASKS)
     write_data(folder)
     (folder / "r.toml").write_text("".join(f'"{name}" = {as_toml(value)}\n' for name, value in MASKED.items()))
-    (folder / "wild.txt").write_bytes("the [MASK] sleeps — 東京 \x1b[31m\n\n\u2028a [MASK] b\n".encode() + draw.choice([b"", b"\xff\n"]))
+    (folder / "wild.txt").write_bytes(
+        "the [MASK] sleeps — 東京 \x1b[31m\n\n\u2028a [MASK] b\n".encode() + draw.choice([b"", b"\xff\n"])
+    )
     model = str(folder_of(task))
     words = draw.choice(
         [

@@ -42,7 +42,9 @@ def drawn(draw: Random, table: dict[str, Option], most: int = 3) -> dict[str, An
 
 def case(draw: Random, folder: Path) -> Case:
     """One call with odd options."""
-    of = draw.choices([pipelines, tokenizers, generate, arguments, evaluations, settings, configs], [6, 3, 3, 2, 2, 2, 1])[0]
+    of = draw.choices(
+        [pipelines, tokenizers, generate, arguments, evaluations, settings, configs], [6, 3, 3, 2, 2, 2, 1]
+    )[0]
     return of(draw, folder)
 
 
@@ -63,7 +65,10 @@ def tokenizers(draw: Random, folder: Path) -> Case:
     tokenizer, options = pipe_of(draw.choice(ALL_TASKS)).tokenizer, drawn(draw, CALL_OPTIONS)
     text = draw.choice(["the cat", ["the cat", "a dog sleeps"], [["the", "cat"]], [("a", "b")]])
     if draw.random() < 0.2:
-        name, value = draw.choice(["padding_side", "truncation_side", "pad_token", "model_max_length"]), wild_value(draw)
+        name, value = (
+            draw.choice(["padding_side", "truncation_side", "pad_token", "model_max_length"]),
+            wild_value(draw),
+        )
         loaded = folder_of(draw.choice(ALL_TASKS))
         return f"tokenizer({name}={shown(value)})", lambda: AutoTokenizer.from_pretrained(loaded, **{name: value})("a")
     return f"tokenizer({shown(text)}, {shown(options)})", lambda: tokenizer(text, **options)
@@ -89,7 +94,9 @@ def arguments(draw: Random, folder: Path) -> Case:
     names = [*given, "device", "dtype", "batch_size", "compat", "revision", "token", "torch_dtype", "framework"]
     for name in draw.sample(names, k=draw.randint(1, 2)):
         value = wild_value(draw)
-        if not (name in ("model", "tokenizer", "token", "revision") and isinstance(value, str)):  # they name what to fetch
+        if not (
+            name in ("model", "tokenizer", "token", "revision") and isinstance(value, str)
+        ):  # they name what to fetch
             given[name] = value
     if draw.random() < 0.5:
         given |= drawn(draw, table_of(task), 1)
@@ -104,16 +111,18 @@ def evaluations(draw: Random, folder: Path) -> Case:
             options[name] = wild_value(draw)
     fields = {"text": "a cat", "text_pair": "b", "label": "LABEL_0", "source": "a", "target": "b", "score": 1.0}
     rows = [{**fields, "words": ["a"], "labels": ["LABEL_0"], "question": "q", "context": "a b", "answers": ["a"]}] * 2
+    pipe = pipe_of(task)
     if options.keys() & {"format", "header", "unwrap"}:
         path = folder / "data.jsonl"
         path.write_text('{"text": "a"}\n')
         reading = {name: READING[name] for name in options.keys() & READING.keys()}
         return f"read_records({shown(options)})", lambda: [
-            evaluate(task, pipe_of(task).model, str(path), tokenizer=pipe_of(task).tokenizer, **options),
+            evaluate(task, pipe.model, str(path), tokenizer=pipe.tokenizer, **options),
             read_records(path, **{name: options[name] for name in reading}),
         ]
-    pipe = pipe_of(task)
-    return f"evaluate({task}, {shown(options)})", lambda: evaluate(task, pipe.model, rows, tokenizer=pipe.tokenizer, **options)
+    return f"evaluate({task}, {shown(options)})", lambda: evaluate(
+        task, pipe.model, rows, tokenizer=pipe.tokenizer, **options
+    )
 
 
 def settings(draw: Random, folder: Path) -> Case:

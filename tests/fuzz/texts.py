@@ -6,10 +6,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from fuzz import Case
-from fuzz.toys import ALL_TASKS, pipe_of, right_input, wild_value
 from wild_texts import HALVES, SNIPPETS, SPECIAL, long_texts
 
+from fuzz import Case
+from fuzz.toys import ALL_TASKS, pipe_of, right_input, wild_value
 from minitransformer.options import shown
 
 LONG = tuple(long_texts(20_000).values())

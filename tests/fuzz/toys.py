@@ -88,14 +88,16 @@ def wild_value(draw: Random, depth: int = 0) -> Any:
         "", "a", "cat", "none", "simple", "hole", "longest", "max_length", "False", "true", "1", "auto", "never",
         "\0", "\ud800", "x" * 100_000, "东京", "{}", "{0.a}", "{", "a{}b", b"bytes", bytearray(b"x"),
         (), [], {}, set(), frozenset({"a"}), [None], [[]], [1], [1, 2], ["a"], ["cat", "dog"], {"a": 1}, {1: 2},
-        [[1, 2]], [[0, 3]], [(0, 1), (1, 3)], {(1, 2): 3.0}, {(): 1}, [[[1], 2.0]], range(3), iter([1]), (x for x in "ab"),
-        object(), Rude(), len, print, int, str, type, Kind.A, Kind.B, Path("x"), Fraction(1, 2), 1j, NotImplemented, ...,
+        [[1, 2]], [[0, 3]], [(0, 1), (1, 3)], {(1, 2): 3.0}, {(): 1}, [[[1], 2.0]], range(3), iter([1]),
+        (x for x in "ab"),
+        object(), Rude(), len, print, int, str, type, Kind.A, Kind.B, Path("x"), Fraction(1, 2), 1j, ...,
         np.int64(3), np.int32(-1), np.float32(0.5), np.float64("nan"), np.bool_(True), np.str_("cat"), np.array(3),
         np.array([1, 2]), np.array([[1], [2]]), np.array(["a"]), np.array([]), np.datetime64("2020-01-01"),
         torch.tensor(2), torch.tensor(0.5), torch.tensor(True), torch.tensor([1, 2]), torch.zeros(0), torch.float16,
-        torch.tensor(3, device="meta"), torch.tensor([1, 2], device="meta"), torch.device("cpu"), torch.Tensor, np.ndarray,
+        torch.tensor(3, device="meta"), torch.tensor([1, 2], device="meta"), torch.device("cpu"), torch.Tensor,
         lambda *a: None, lambda *a: a[-1], lambda *a: [0], lambda *a: [10**9], lambda *a: "x", lambda: 1, lambda a: a,
-        lambda ids, scores: scores[:, :1], lambda ids, scores: scores.long(), lambda ids, scores: torch.tensor([True] * 9),
+        lambda ids, scores: scores[:, :1], lambda ids, scores: scores.long(),
+        lambda ids, scores: torch.tensor([True] * 9),
     ]  # fmt: skip
     value = draw.choice(plain)
     if depth < 3 and draw.random() < 0.2:
@@ -105,7 +107,9 @@ def wild_value(draw: Random, depth: int = 0) -> Any:
             for _ in range(draw.choice([3, 50, 3000])):
                 value = [value]
             return value
-        return items if wrap == "list" else tuple(items) if wrap == "tuple" else {str(i): x for i, x in enumerate(items)}
+        return (
+            items if wrap == "list" else tuple(items) if wrap == "tuple" else {str(i): x for i, x in enumerate(items)}
+        )
     return value
 
 

@@ -55,4 +55,4 @@ def test_embedding_takes_each_word_from_its_cluster():
         expected = embedding.projections[cluster].weight @ embedding.tables[cluster].weight[place] * 10**0.5
         torch.testing.assert_close(embedding(ids)[row, column], expected)
     with pytest.raises(ValueError, match="input_ids holds 30"):
-        embedding(torch.tensor([[30]]))
+        embedding.check(torch.tensor([[30]]))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from minitransformer.layers import (
     DecoderCache,
     KVCache,
     MultiHeadAttention,
+    PreNormBlock,
+    Stack,
+    View,
     attend,
     attend_fused,
-    causal_mask,
-    combine,
-    padding_mask,
     trace,
 )
 
@@ -39,20 +40,21 @@ def test_attend_is_the_formula(qkv):
 
 
 @pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("mask_kind", ["none", "causal", "padding", "both", "nothing visible"])
+@pytest.mark.parametrize("mask_kind", ["none", "causal", "window", "padding", "both", "nothing visible"])
 def test_fused_kernel_computes_the_same(qkv, with_bias, mask_kind):
     q, k, v = qkv
-    padding = padding_mask(torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1]]))
-    mask = {
-        "none": None,
-        "causal": causal_mask(T, S),
-        "padding": padding,
-        "both": combine(causal_mask(T, S), padding),
-        "nothing visible": torch.zeros(B, 1, T, S, dtype=torch.bool),
+    padding = torch.tensor([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1]])
+    hidden = {
+        "none": {},
+        "causal": {"causal": True},
+        "window": {"causal": True, "window": 2},
+        "padding": {"attention_mask": padding},
+        "both": {"causal": True, "attention_mask": padding},
+        "nothing visible": {"mask": torch.zeros(B, 1, T, S, dtype=torch.bool)},
     }[mask_kind]
-    bias = torch.randn(1, H, T, S, dtype=torch.float64) if with_bias else None
-    readable = attend(q, k, v, mask, bias, temperature=2.5)
-    fused = attend_fused(q, k, v, mask, bias, temperature=2.5)
+    view = View(**hidden, bias=torch.randn(1, H, T, S, dtype=torch.float64) if with_bias else None)
+    readable = attend(q, k, v, view, temperature=2.5)
+    fused = attend_fused(q, k, v, view, temperature=2.5)
     torch.testing.assert_close(fused, readable, atol=1e-12, rtol=0)
     if mask_kind == "nothing visible" and not with_bias:
         torch.testing.assert_close(readable, v.mean(dim=2, keepdim=True).expand_as(readable))
@@ -62,7 +64,7 @@ def test_fused_kernel_has_the_same_gradients(qkv):
     grads = []
     for kernel in (attend, attend_fused):
         inputs = [x.clone().requires_grad_() for x in qkv]
-        kernel(*inputs, causal_mask(T, S), temperature=2.5).pow(2).sum().backward()
+        kernel(*inputs, View(causal=True), temperature=2.5).pow(2).sum().backward()
         grads.append([x.grad for x in inputs])
     for readable, fused in zip(*grads, strict=True):
         torch.testing.assert_close(fused, readable, atol=1e-11, rtol=0)
@@ -70,28 +72,65 @@ def test_fused_kernel_has_the_same_gradients(qkv):
 
 def test_a_hidden_key_changes_nothing(qkv):
     q, k, v = qkv
-    mask = padding_mask(torch.tensor([[1, 1, 1, 1, 1, 0]] * B))
+    view = View(torch.tensor([[1, 1, 1, 1, 1, 0]] * B))
     changed_k, changed_v = k.clone(), v.clone()
     changed_k[:, :, -1], changed_v[:, :, -1] = 100.0, 100.0
-    assert torch.equal(attend(q, k, v, mask, temperature=1.0), attend(q, changed_k, changed_v, mask, temperature=1.0))
+    assert torch.equal(attend(q, k, v, view, temperature=1.0), attend(q, changed_k, changed_v, view, temperature=1.0))
     assert not torch.allclose(attend(q, k, v, temperature=1.0), attend(q, changed_k, changed_v, temperature=1.0))
 
 
 def test_watching_scores_or_pattern_chooses_the_readable_kernel(monkeypatch):
-    import minitransformer.layers.attention as module
-
-    called = []
-    for name in ("attend", "attend_fused"):
-        function = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *a, _f=function, _n=name, **k: called.append(_n) or _f(*a, **k))
+    fused = []
+    function = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: fused.append(1) or function(*a, **k)
+    )
     layer, x = MultiHeadAttention(12, 3), torch.randn(1, 4, 12)
     layer(x)
-    for tap in ("scores", "pattern"):
+    for tap in ("raw_scores", "scores", "pattern"):
         with trace(layer, tap):
             layer(x)
+    assert len(fused) == 1
     with trace(layer, "q", "mixed"):
         layer(x)
-    assert called == ["attend_fused", "attend", "attend", "attend_fused"]
+    assert len(fused) == 2
+
+
+@pytest.mark.parametrize(
+    ("view", "cached", "wanted"),
+    [
+        (View(), 0, (False, None)),
+        (View(causal=True), 0, (True, None)),
+        (View(causal=True), 5, (False, (1, 1, 4, 9))),
+        (View(torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])), 0, (False, (2, 1, 1, 4))),
+    ],
+    ids=["all", "causal", "causal after others", "padding"],
+)
+def test_kernels_are_told_what_is_hidden_in_the_way_that_they_are_quickest_at(view, cached, wanted, monkeypatch):
+    """Causality by name, padding as one row of numbers for each text, and no tensor of queries by keys without need."""
+    asked = []
+    function = torch.nn.functional.scaled_dot_product_attention
+
+    def recorded(*args, attn_mask, is_causal, **named):
+        asked.append((is_causal, attn_mask))
+        return function(*args, attn_mask=attn_mask, is_causal=is_causal, **named)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", recorded)
+    blocks = Stack(PreNormBlock(MultiHeadAttention(12, 3), nn.Identity(), nn.Identity) for _ in range(3))
+    cache = DecoderCache()
+    if cached:
+        blocks(torch.randn(2, cached, 12), View(causal=True, cache=cache))
+        asked.clear()
+        view = View(causal=True, cache=cache)
+    blocks(torch.randn(2, 4, 12), view)
+    is_causal, shape = wanted
+    assert [causal for causal, _ in asked] == [is_causal] * 3
+    assert all(mask is asked[0][1] for _, mask in asked)  # made once, for all blocks
+    assert (asked[0][1] if shape is None else tuple(asked[0][1].shape)) == shape
+    if not cached:
+        asked.clear()
+        blocks(torch.randn(2, 1, 12), View(causal=True))
+        assert {mask for _, mask in asked} == {None}  # a single query sees everything
 
 
 def test_editing_the_pattern_changes_the_output():
@@ -103,11 +142,11 @@ def test_editing_the_pattern_changes_the_output():
 
 def test_cached_self_attention_equals_the_full_pass():
     layer, x = MultiHeadAttention(12, 3).double(), torch.randn(2, 150, 12, dtype=torch.float64)
-    whole = layer(x, mask=causal_mask(150, 150))
+    whole = layer(x, View(causal=True))
     cache, parts, start = KVCache(), [], 0
     for length in (5, 1, 1, 60, 1, 82):  # grows past its first buffer
         part = x[:, start : start + length]
-        parts.append(layer(part, mask=causal_mask(length, start + length), cache=cache))
+        parts.append(layer(part, View(causal=True, cache=cache)))
         start += length
     assert cache.length == 150
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-12, rtol=0)
@@ -118,11 +157,11 @@ def test_cross_attention_projects_its_memory_once():
     x, memory, cache = torch.randn(2, 1, 12), torch.randn(2, 5, 12), KVCache()
     projected = []
     layer.key.register_forward_hook(lambda *_: projected.append(1))
-    first = layer(x, memory, cache=cache)
-    again = layer(x, memory, cache=cache)
+    first = layer(x, View(memory=memory, cache=cache))
+    again = layer(x, View(memory=memory, cache=cache))
     assert len(projected) == 1
     torch.testing.assert_close(first, again)
-    torch.testing.assert_close(first, layer(x, memory))
+    torch.testing.assert_close(first, layer(x, View(memory=memory)))
 
 
 def test_cache_reorder_select_crop():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-import minitransformer.layers.linear as module
-from minitransformer.layers import Linear, MultiHeadAttention, fast_linear
+import minitransformer.layers.kernels as module
+from minitransformer.layers import MultiHeadAttention, fast_linear, linear
 
 pytestmark = pytest.mark.skipif(not module._AVAILABLE, reason="this build of PyTorch has no oneDNN")
 
@@ -25,12 +26,12 @@ def calls(monkeypatch) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("bias", [True, False])
 def test_it_differs_by_rounding_only(shape, bias, calls):
     torch.manual_seed(0)
-    layer, x = Linear(512, 600, bias=bias), torch.randn(shape)
+    layer, x = nn.Linear(512, 600, bias=bias), torch.randn(shape)
     with torch.no_grad():
-        plain = layer(x)
+        plain = linear(layer, x)
         assert calls == [] and torch.equal(plain, F.linear(x, layer.weight, layer.bias))
         with fast_linear():
-            fast = layer(x)
+            fast = linear(layer, x)
         exact = F.linear(x.double(), layer.weight.double(), None if layer.bias is None else layer.bias.double())
     assert calls == [shape] and fast.shape == plain.shape
     rounding = float((plain.double() - exact).abs().max())
@@ -38,16 +39,20 @@ def test_it_differs_by_rounding_only(shape, bias, calls):
 
 
 def test_it_is_used_only_where_it_fits(calls):
-    layer, x = Linear(512, 600), torch.randn(2, 512)
+    layer, x = nn.Linear(512, 600), torch.randn(2, 512)
     with fast_linear():
-        layer(x)  # gradients are on
+        linear(layer, x)  # gradients are on
         with torch.no_grad():
-            layer.double()(x.double())
-            layer.bfloat16()(x.bfloat16())
-            Linear(8, 8)(torch.randn(2, 8))  # too small to be worth it
-            layer.float()(x[:0])
+            linear(layer.double(), x.double())
+            linear(layer.bfloat16(), x.bfloat16())
+            linear(nn.Linear(8, 8), torch.randn(2, 8))  # too small to be worth it
+            linear(layer.float(), x[:0])
+            linear(nn.Sequential(layer), x)  # whoever put it there shall be asked
+            handle = layer.register_forward_hook(lambda *_: None)
+            linear(layer, x)
+            handle.remove()
     with torch.no_grad():
-        layer.float()(x)  # nobody asked
+        linear(layer, x)  # nobody asked
     assert calls == []
 
 

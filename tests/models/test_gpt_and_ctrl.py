@@ -160,4 +160,4 @@ def test_old_files_of_gpt(tmp_path):
     masks = {f"h.{i}.attn.bias": torch.ones(20, 20).tril()[None, None].clone() for i in range(3)}
     save_file({**tensors, **masks, "position_ids": torch.arange(20)}, path)
     model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64)
-    assert torch.equal(model.head.weight, tensors["tokens_embed.weight"])
+    assert torch.equal(model.head.output.weight, tensors["tokens_embed.weight"])

@@ -62,23 +62,23 @@ def test_a_new_head_for_other_labels(tmp_path):
         AutoModelForSequenceClassification.from_pretrained(tmp_path, config=more)
     for config in (more, old):
         model = AutoModelForSequenceClassification.from_pretrained(tmp_path, config=config, new_head=True)
-        assert model.head.weight.shape[0] == config.num_labels == model.config.num_labels
-        assert 0.005 < float(model.head.weight.detach().std()) < 0.05 and not model.head.bias.any()
+        assert model.head.output.weight.shape[0] == config.num_labels == model.config.num_labels
+        assert 0.005 < float(model.head.output.weight.detach().std()) < 0.05 and not model.head.output.bias.any()
         assert all(map(torch.equal, model.backbone.parameters(), trained.backbone.parameters()))
         assert not any(p.is_meta for p in model.parameters()) and not model.training
-    assert not torch.equal(model.head.weight, trained.head.weight)
+    assert not torch.equal(model.head.output.weight, trained.head.output.weight)
 
 
 def test_a_new_head_keeps_what_it_shares_with_the_backbone(folder):
     model, old = (AutoModelForMaskedLM.from_pretrained(folder, new_head=new) for new in (True, False))
-    assert model.head.decoder.weight is model.backbone.embeddings.word.weight
+    assert model.head.output.weight is model.backbone.embeddings.word.weight
     assert torch.equal(model.backbone.embeddings.word.weight, old.backbone.embeddings.word.weight)
     assert not torch.equal(model.head.dense.weight, old.head.dense.weight)
 
 
 def test_tied_weights_stay_one_tensor(folder):
     model = AutoModelForMaskedLM.from_pretrained(folder)
-    assert model.head.decoder.weight is model.backbone.embeddings.word.weight
+    assert model.head.output.weight is model.backbone.embeddings.word.weight
     edit_config(folder, tie_word_embeddings=False)
     with pytest.raises(CheckpointError, match="1 missing:\n    cls.predictions.decoder.weight"):
         AutoModelForMaskedLM.from_pretrained(folder)
@@ -109,9 +109,11 @@ def test_base_from_head_and_head_from_base(folder, tmp_path):
 
 
 def test_the_head_of_a_task_is_drawn_with_a_warning(folder):
-    with pytest.warns(UserWarning, match="2 weights of BertForQuestionAnswering are not in .*head.weight, head.bias"):
+    with pytest.warns(
+        UserWarning, match="2 weights of BertForQuestionAnswering are not in .*head.output.weight, head.output.bias"
+    ):
         model = AutoModelForQuestionAnswering.from_pretrained(folder)
-    assert model.head.bias.abs().sum() == 0 and 0.01 < model.head.weight.std() < 0.03
+    assert model.head.output.bias.abs().sum() == 0 and 0.01 < model.head.output.weight.std() < 0.03
     assert not any(p.is_meta for p in model.parameters())
     with pytest.raises(CheckpointError, match="no such head.*allow_missing_head=True"):
         AutoModelForQuestionAnswering.from_pretrained(folder, allow_missing_head=False)

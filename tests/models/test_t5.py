@@ -99,7 +99,7 @@ def test_files_with_one_of_the_tables(tmp_path, name, config):
     model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.float64)
     for embeddings in (model.backbone.encoder_embeddings, model.backbone.decoder_embeddings):
         assert torch.equal(embeddings.word.weight, words)
-    assert torch.equal(model.head.weight, file.get("lm_head.weight", words))
+    assert torch.equal(model.head.output.weight, file.get("lm_head.weight", words))
     assert torch.equal(T5Model.from_pretrained(tmp_path, dtype=torch.float64).encoder_embeddings.word.weight, words)
 
 
@@ -157,11 +157,11 @@ def test_decoder_inputs(tmp_path):
 def test_new_models_begin_as_mesh_tensorflow_begins():
     torch.manual_seed(0)
     model = AutoModelForSeq2SeqLM.from_config(T5Config(vocab_size=500, hidden_size=200, intermediate_size=800))
-    stack = model.backbone.decoder
+    stack, positions = model.backbone.decoder, model.backbone.decoder_positions
     block = stack.blocks[1]
     for layer, std in {
-        model.head: 1.0,
-        stack.relative_positions.bias: 200**-0.5,
+        model.head.output: 1.0,
+        positions.bias: 200**-0.5,
         block.attn.query: (200 * 64) ** -0.5,
         block.cross_attn.key: 200**-0.5,
         block.attn.output: 512**-0.5,

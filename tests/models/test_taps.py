@@ -29,8 +29,9 @@ def general(name: str) -> str:
     name = re.sub(r"^(.*\.)?blocks\.\d+\.", "", name)
     name = re.sub(r"^cross_attn\.", "attn.", name)
     name = re.sub(r"^(backbone\.)?((encoder|decoder)_)?(embeddings|pooler)\.", r"\4.", name)
-    name = re.sub(r"^(backbone\.)?(encoder|decoder)\.(groups\.\d+\.)?(relative_positions\.)?", r"stack.\4", name)
-    return re.sub(r"^head\.(words|order|next)\.", "head.", name).replace("stack.relative", "relative")
+    name = re.sub(r"^(backbone\.)?(encoder|decoder)_positions\.", "positions.", name)
+    name = re.sub(r"^(backbone\.)?(encoder|decoder)\.(groups\.\d+\.)?", "stack.", name)
+    return re.sub(r"^head\.(words|order|next)\.", "head.", name)
 
 
 CLASSES = {

@@ -12,7 +12,7 @@ from torch import nn
 
 from minitransformer import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
 from minitransformer.errors import ConfigError
-from minitransformer.layers import causal_mask, padding_mask
+from minitransformer.layers import View
 from minitransformer.models.losses import token_loss
 from minitransformer.models.transformer import (
     FSMTConfig,
@@ -54,7 +54,7 @@ def torchs(model) -> nn.Transformer:
             for layer, block in zip(side.layers, stack.blocks, strict=True):
                 copy_attention(layer.self_attn, block.attn)
                 norms = [block.attn_norm, block.ffn_norm]
-                if block.cross_attn is not None:
+                if hasattr(block, "cross_attn"):
                     copy_attention(layer.multihead_attn, block.cross_attn)
                     norms.insert(1, block.cross_attn_norm)
                 for number, norm in enumerate(norms, start=1):
@@ -81,8 +81,8 @@ def test_equal_to_torch(model, torchs, final_norms):
     hidden = {"src_key_padding_mask": mask == 0, "memory_key_padding_mask": mask == 0}
     with torch.no_grad():
         wanted = torchs(x, y, tgt_mask=future, **hidden)
-        memory = model.encoder(x, mask=padding_mask(mask))
-        by_parts = model.decoder(y, mask=causal_mask(6, 6), memory=memory, memory_mask=padding_mask(mask))
+        memory = model.encoder(x, View(mask))
+        by_parts = model.decoder(y, View(causal=True, source=View(mask, memory=memory)))
         whole = model(ids, mask, target).last_hidden_state
     torch.testing.assert_close(by_parts, wanted, atol=1e-12, rtol=0)
     torch.testing.assert_close(whole, wanted, atol=1e-12, rtol=0)
@@ -107,7 +107,7 @@ def test_base_model_is_that_of_table_3():
         round(paper.num_parameters(), -6) == 63_000_000
     )  # 65 million in the table, of which 2 are another vocabulary's
     words = paper.backbone.encoder_embeddings.word.weight
-    assert paper.head.weight is words is paper.backbone.decoder_embeddings.word.weight
+    assert paper.head.output.weight is words is paper.backbone.decoder_embeddings.word.weight
 
 
 def test_a_new_model_is_saved_opened_and_trained(tmp_path):
@@ -185,7 +185,10 @@ def test_fsmt_files_name_the_targets_table_in_two_ways(tmp_path, names):
         file["model.decoder.output_projection.weight"] = table.clone()
     save_file(file, tmp_path / "model.safetensors", metadata={"format": "pt"})
     ours = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.float64)
-    assert torch.equal(ours.head.weight, table) and ours.head.weight is ours.backbone.decoder_embeddings.word.weight
+    assert (
+        torch.equal(ours.head.output.weight, table)
+        and ours.head.output.weight is ours.backbone.decoder_embeddings.word.weight
+    )
     assert ours.backbone.encoder_embeddings.word.weight.shape != table.shape
 
 

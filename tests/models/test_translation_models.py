@@ -47,7 +47,7 @@ def test_vocabularies_of_unequal_size(tmp_path):
         reference.final_logits_bias.normal_()
     reference.save_pretrained(tmp_path)
     ours = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.float64)
-    assert ours.head.weight.shape == (VOCAB_SIZE + 11, 24)
+    assert ours.head.output.weight.shape == (VOCAB_SIZE + 11, 24)
     ids, mask = padded([3, 9], "right", VOCAB_SIZE - 1)
     inputs = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": random_ids(2, 5, vocab_size=70, seed=1)}
     assert_same(ours, reference, inputs, keep=mask)
@@ -79,7 +79,9 @@ def test_files_with_and_without_sinusoids(tmp_path):
     save_file(file, tmp_path / "model.safetensors", metadata={"format": "pt"})
     old = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.float64)
     inputs = {"input_ids": random_ids(2, 5), "decoder_input_ids": random_ids(2, 4)}
-    torch.testing.assert_close(old(**inputs).logits + without.head.bias, without(**inputs).logits, atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        old(**inputs).logits + without.head.output.bias, without(**inputs).logits, atol=1e-12, rtol=0
+    )
 
 
 def test_what_needs_a_target_says_so(tmp_path):

@@ -120,22 +120,30 @@ def test_who_left_is_dropped_before_the_model_runs(start: Any, monkeypatch: pyte
     server = start(models=("bert-sentiment",))
     server.ask("/", inputs="good")
     sentiment = server.ours.shelf.first().pipe("text-classification")
-    real, rows = sentiment.forward, []
+    real, rows, gate = sentiment.forward, [], threading.Event()
 
     def forward(batch: Any, **options: Any) -> Any:
         rows.append(len(batch["input_ids"]))
-        time.sleep(0.5)
+        gate.wait(60)
         return real(batch, **options)
 
+    def until(condition: Any) -> None:
+        end = time.monotonic() + 60
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.01)
+
     monkeypatch.setitem(vars(sentiment), "forward", forward)
+    worker = server.ours.shelf.first().worker
     first = threading.Thread(target=lambda: server.post("/", inputs="good"))
     first.start()
-    while not rows:
-        time.sleep(0.01)
-    with httpx.Client(base_url=server.url, timeout=0.1, trust_env=False) as client:
-        for _ in range(3):
+    until(lambda: rows)
+    with httpx.Client(base_url=server.url, timeout=httpx.Timeout(60, read=0.3), trust_env=False) as client:
+        for number in range(3):
             with pytest.raises(httpx.ReadTimeout):
                 client.post("/", json={"inputs": "good"})
+            until(lambda number=number: worker.waiting > number)
+    until(lambda: server.ours.running == 1)
+    gate.set()
     first.join()
     assert server.post("/", inputs="good").status_code == 200
     assert rows == [1, 1]

@@ -70,6 +70,18 @@ def test_a_sweep_is_what_edits_one_by_one_give(twin: Twin) -> None:
             torch.testing.assert_close(found.values, by_hand[0], atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("twin", ONE_OF_EACH, ids=str)
+def test_one_row_swept_is_each_of_two_equal_rows_swept(twin: Twin) -> None:
+    """A single row is copied where copies begin to differ, several are copied from the start."""
+    model, base, source = pair(twin, [5])
+    doubled = [{name: x.repeat(2, 1) for name, x in inputs.items()} for inputs in (base, source)]
+    stack = "encoder" if twin.kind in ("encoder", "encoder-decoder") else "decoder"
+    taps = f"{stack}.*attn.mixed"
+    one = study.patch(model, base, source, METRIC, taps, ("head", "tap"), normalise=False)
+    two = study.patch(model, *doubled, METRIC, taps, ("head", "tap"), normalise=False)
+    torch.testing.assert_close(two.values, one.values[..., None].expand_as(two.values), atol=1e-10, rtol=0)
+
+
 def test_rows_are_measured_each_by_its_own_words() -> None:
     model, base, source = pair(twin_named("GPT2LMHeadModel"), [6, 6, 6])
     metric = study.logit(torch.tensor([5, 6, 7]), torch.tensor([8, 9, 10]), position=torch.tensor([-1, 2, 3]))

@@ -62,8 +62,8 @@ def ffn(module: Any, x):
 class ByHand:
     """A stack, sublayer by sublayer: what each writes can be given, and what each hears is kept."""
 
-    def __init__(self, stack: Any, pre: bool, causal: bool) -> None:
-        self.stack, self.pre, self.causal = stack, pre, causal
+    def __init__(self, stack: Any, pre: bool, causal: bool, positions: Any = None) -> None:
+        self.stack, self.pre, self.causal, self.positions = stack, pre, causal, positions
 
     def __call__(self, x, memory=None, given=None, replace=None):
         given, replace, heard, written = given or {}, replace or {}, {}, {}
@@ -71,8 +71,8 @@ class ByHand:
         square = torch.ones(T, T, dtype=torch.bool)
         square = square.tril() if self.causal else square
         bias = 0.0
-        if getattr(self.stack, "relative_positions", None) is not None:
-            bias = self.stack.relative_positions(T, T)[0]
+        if self.positions is not None:
+            bias = self.positions(T, T)[0]
         for i, block in enumerate(self.stack.blocks):
             for name in ("attn", "cross_attn", "ffn"):
                 module = getattr(block, name, None)
@@ -105,7 +105,7 @@ def embedded(model, inputs, side=""):
 
 
 def is_pre(stack) -> bool:
-    return type(stack.blocks[0]).__name__ == "PreNormBlock"
+    return type(stack.blocks[0]).__name__.startswith("PreNorm")
 
 
 @pytest.mark.parametrize("name", WIRINGS)
@@ -119,7 +119,8 @@ def test_one_stack(name: str, kind: str) -> None:
     source = changed(base)
     stack = model.backbone.encoder if twin.kind == "encoder" else model.backbone.decoder
     side = "encoder" if twin.kind == "encoder" else "decoder"
-    hand = ByHand(stack, is_pre(stack), causal=twin.kind == "decoder")
+    positions = getattr(model.backbone, "encoder_positions", None)
+    hand = ByHand(stack, is_pre(stack), causal=twin.kind == "decoder", positions=positions)
     x, y = embedded(model, base), embedded(model, source)
     _, plain, _ = hand(x)
     _, other, _ = hand(y)
@@ -155,8 +156,9 @@ def test_an_encoders_head_tells_the_decoders_cross_attention(name: str) -> None:
     base, _ = inputs_for(twin, [6], "right")
     source = changed(base)
     backbone = model.backbone
-    encoder = ByHand(backbone.encoder, is_pre(backbone.encoder), causal=False)
-    decoder = ByHand(backbone.decoder, is_pre(backbone.decoder), causal=True)
+    sides = [getattr(backbone, f"{side}_positions", None) for side in ("encoder", "decoder")]
+    encoder = ByHand(backbone.encoder, is_pre(backbone.encoder), causal=False, positions=sides[0])
+    decoder = ByHand(backbone.decoder, is_pre(backbone.decoder), causal=True, positions=sides[1])
     x, y = embedded(model, base, "encoder_"), embedded(model, source, "encoder_")
     t = embedded(model, base, "decoder_")
     memory, plain, _ = encoder(x)

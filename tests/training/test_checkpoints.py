@@ -54,7 +54,7 @@ def test_a_shared_weight_is_written_once():
     optimizer = make_optimizer(model.named_parameters(), Settings(steps=1))
     names = training_tensors(model, optimizer)
     assert "model.backbone.embeddings.word.weight" in names
-    assert "model.head.weight" not in names
+    assert "model.head.output.weight" not in names
     assert {name.split(".")[1] for name in names if name.startswith("optimizer.")} == {"step", "exp_avg", "exp_avg_sq"}
 
 

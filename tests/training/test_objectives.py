@@ -156,7 +156,7 @@ def test_the_vocabulary_head_runs_only_where_something_is_asked(name, tmp_path, 
     kind = "pairs" if name == "seq2seq" else "text"
     batch = objective.collate(objective.examples(records(kind)), generator())
     model, seen = make_model(objective), []
-    head = model.head.decoder if name == "masked_lm" else model.head
+    head = model.head.output if name == "masked_lm" else model.head
     head.register_forward_hook(lambda module, inputs, output: seen.append(output.numel() // output.shape[-1]))
     objective.loss(model, batch, objective.counts(batch))
     assert (

@@ -296,7 +296,7 @@ def test_the_pair_shares_its_embeddings_and_is_saved_as_two(electra, tmp_path):
     pair = make_model(electra)
     assert isinstance(pair, ElectraPair) and pair.config is pair.discriminator.config
     word = pair.discriminator.backbone.embeddings.word.weight
-    assert pair.generator.backbone.embeddings.word.weight is word and pair.generator.head.decoder.weight is word
+    assert pair.generator.backbone.embeddings.word.weight is word and pair.generator.head.output.weight is word
     assert pair.generator.config.hidden_size < pair.config.hidden_size
     assert pair.num_parameters() == sum(p.numel() for p in set(pair.parameters()))
     pair.save_pretrained(tmp_path)

@@ -134,7 +134,7 @@ def test_models_are_in_the_hubs_format(uninterrupted):
     folder, _, expected = uninterrupted
     model = GPT2LMHeadModel.from_pretrained(folder / "final")
     assert all(torch.equal(parameter, expected[name]) for name, parameter in model.named_parameters())
-    assert model.head.weight is model.backbone.embeddings.word.weight
+    assert model.head.output.weight is model.backbone.embeddings.word.weight
 
 
 def test_another_run_in_the_same_folder(tmp_path):

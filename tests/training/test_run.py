@@ -61,7 +61,7 @@ def test_the_head_is_kept_for_the_same_labels_only(folder: Path) -> None:
     def head(*overrides: str) -> torch.Tensor:
         model = prepare(again, output=folder / "runs/again", overrides=overrides).model
         assert model.num_parameters() > 1000
-        return model.head.weight
+        return model.head.output.weight
 
     assert torch.equal(head(), classifier)
     assert not torch.equal(head("model.new_head=true"), classifier)

@@ -182,7 +182,7 @@ def test_a_loss_that_is_no_number(tmp_path, factor):
 def test_a_gradient_that_is_no_number(tmp_path):
     class Root(NextToken):
         def loss(self, model, batch, counts):
-            return super().loss(model, batch, counts) + (0 * model.head.weight.sum()).sqrt()
+            return super().loss(model, batch, counts) + (0 * model.head.output.weight.sum()).sqrt()
 
     with pytest.raises(TrainingError, match=r"the loss is 3\.\d+ and the gradient's norm is nan.* no checkpoint"):
         toy_trainer(tmp_path, Root(), steps=2).train()

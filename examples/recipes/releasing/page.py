@@ -14,10 +14,10 @@ BEGIN, END = "<!-- checkpoints: written by examples/recipes/release.py -->", "<!
 
 
 def read_evaluations(home: Path, table: Table) -> dict[str, dict[str, Any]]:
-    """evaluation.json of the checkpoints that are there, in checkpoints.toml's order; then those of circuits.py."""
+    """evaluation.json of the checkpoints that are there: those of checkpoints.toml, then those of circuits.py."""
     found = {name: home / name / "evaluation.json" for name in table.entries}
-    others = {path.parent.name: path for path in sorted(home.glob("*/evaluation.json"))}
-    found |= {name: path for name, path in others.items() if name not in found}
+    others = sorted(home.glob("*/evaluation.json"))
+    found |= {path.parent.name: path for path in others if path.parent.name not in found}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
 
 

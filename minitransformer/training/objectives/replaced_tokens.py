@@ -44,7 +44,7 @@ class ElectraPair(nn.Module):
         if shapes[0] != shapes[1]:
             raise TrainingError(f"generator and discriminator must have embeddings of one shape, not {shapes}")
         generator.backbone.embeddings = ours
-        cast(Any, generator.head).decoder.weight = ours.word.weight
+        cast(Any, generator.head).output.weight = ours.word.weight
         self.discriminator, self.generator = discriminator, generator
 
     @property

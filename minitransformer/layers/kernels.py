@@ -1,0 +1,120 @@
+"""The one room in which it is decided how attention and linear layers are computed.
+
+Each function has a readable form, which says what is meant, and quicker ones, which are tested against it:
+
+* ``attention``: ``attend`` in attention.py while somebody watches scores or pattern, else one fused kernel of PyTorch's
+  that never stores them, and that knows causality by name.
+* ``linear``: the layer itself; within ``fast_linear()`` oneDNN's product in float32 on CPUs, whose sums run in another
+  order (results differ in the last bits) and which reads a matrix for a few tokens in about half the time. ``generate``
+  and pipelines work within it; a model called by itself does not, so that its numbers are bit by bit PyTorch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from minitransformer.layers.taps import Tap
+from minitransformer.layers.view import View
+
+_fast = ContextVar("fast_linear", default=False)
+
+_WORTHWHILE = 2**17  # weights; below, calling oneDNN costs more than it saves
+_AVAILABLE = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
+
+def attention(
+    readable: Callable[..., Tensor],
+    query: Float[Tensor, "batch heads query head_size"],
+    key: Float[Tensor, "batch heads key head_size"],
+    value: Float[Tensor, "batch heads key head_size"],
+    view: View,
+    *,
+    temperature: float,
+    dropout: float,
+    taps: tuple[Tap, Tap, Tap],
+) -> Float[Tensor, "batch heads query head_size"]:
+    """The function of ``readable`` (``attention.attend``), in whichever form suits."""
+    if any(tap.watched for tap in taps) or gradient_is_slow(query) or is_transformed(view.bias):
+        return readable(query, key, value, view, temperature=temperature, dropout=dropout, taps=taps)
+    return attend_fused(query, key, value, view, temperature=temperature, dropout=dropout)
+
+
+def attend_fused(
+    query: Float[Tensor, "batch heads query head_size"],
+    key: Float[Tensor, "batch heads key head_size"],
+    value: Float[Tensor, "batch heads key head_size"],
+    view: View,
+    *,
+    temperature: float,
+    dropout: float = 0.0,
+) -> Float[Tensor, "batch heads query head_size"]:
+    """The function of ``attend`` in one fused kernel; scores and pattern never exist as tensors."""
+    T, S, hidden, causal = query.shape[2], key.shape[2], None, view.is_causal_alone
+    if causal:  # PyTorch's kernels align the first query with the first key; to torch.jit.trace, sizes are tensors
+        causal = bool(T == S) if torch._C._get_tracing_state() is None else view.cache is None
+    if not causal and not (view.is_causal_alone and T == 1):
+        hidden = view.hidden(T, S, query.dtype, query.device)
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=hidden, dropout_p=dropout, is_causal=causal, scale=1 / temperature
+    )
+
+
+def gradient_is_slow(query: Tensor) -> bool:
+    """Whether the way back through the fused kernel takes longer than through the readable function.
+
+    It does in half precision on CPUs: training in bfloat16 is 1.6 times as quick without it.
+    """
+    return query.requires_grad and query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16)
+
+
+def is_transformed(bias: Tensor | None) -> bool:
+    """Whether ``torch.func`` differentiates the bias, which PyTorch's kernel for CPUs cannot see."""
+    if bias is None or torch.compiler.is_compiling():
+        return False
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(bias))
+
+
+def linear(layer: nn.Module, x: Float[Tensor, "*batch in_features"]) -> Float[Tensor, "*batch out_features"]:
+    """``layer(x)``; within ``fast_linear()`` by oneDNN, where that is the quicker."""
+    if type(layer) is nn.Linear and not torch.compiler.is_compiling() and _fast.get() and onednn_fits(x, layer):
+        return linear_onednn(x, layer.weight, layer.bias)
+    result: Tensor = layer(x)
+    return result
+
+
+@contextmanager
+def fast_linear() -> Iterator[None]:
+    """Within this context linear layers on the CPU may round otherwise, and are quicker."""
+    token = _fast.set(True)
+    try:
+        yield
+    finally:
+        _fast.reset(token)
+
+
+def linear_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``F.linear`` by oneDNN: float32 on the CPU, without gradients."""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
+    return result
+
+
+def onednn_fits(x: Tensor, layer: nn.Linear) -> bool:
+    """Whether oneDNN can compute this product, is worth its call, and nobody has hung a hook onto the layer."""
+    weight = layer.weight
+    return (
+        _AVAILABLE
+        and weight.numel() >= _WORTHWHILE
+        and x.dtype == weight.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.numel() > 0
+        and weight.is_contiguous()
+        and not torch.is_grad_enabled()
+        and not (layer._forward_hooks or layer._forward_pre_hooks)
+    )
