@@ -268,11 +268,10 @@ class _Walk:
             return self._adaptive(name, parent, leaf, owner, source)
         for part in ("normed", "hidden"):
             if f"{parent}.{part}" in self.last:
-                last = "decoder" if hasattr(owner, "decoder") else "output"
-                return "linear", {"x": self.last[f"{parent}.{part}"]}, {}, _parameters(f"{parent}.{last}")
+                return "linear", {"x": self.last[f"{parent}.{part}"]}, {}, _parameters(f"{parent}.output")
         if type(owner).__name__ == "ScaledLogits":
-            constants["scale"] = owner.in_features**-0.5
-        return "linear", {"x": source}, constants, _parameters(parent)
+            constants["scale"] = owner.output.in_features**-0.5
+        return "linear", {"x": source}, constants, _parameters(f"{parent}.output")
 
     def _adaptive(self, name: str, parent: str, leaf: str, owner: Any, source: str) -> _Found:
         clusters = [list(cluster) for cluster in owner.clusters_of_words]

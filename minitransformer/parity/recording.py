@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,15 +104,12 @@ class _Recorder:
         """Note what modules are called with, where no tap says it."""
         handles = []
         for name, module in model.named_modules():
-            part = cast(Any, module)
             if hasattr(module, "logits"):
                 handles.append(module.register_forward_pre_hook(self._head(name)))
             elif hasattr(module, "words") and hasattr(module, "output"):
                 handles.append(module.register_forward_pre_hook(self._embeddings(name, module), with_kwargs=True))
             elif hasattr(module, "r") and hasattr(module, "distance"):
                 handles.append(module.register_forward_pre_hook(self._distances(name), with_kwargs=True))
-                handles.append(part.distance.register_forward_pre_hook(self._given(f"{name}.sinusoids")))
-                handles.append(part.key.register_forward_pre_hook(self._remembered(name)))
         try:
             yield
         finally:
@@ -133,25 +130,12 @@ class _Recorder:
 
         return hook
 
-    def _given(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            self.extra(name, args[0])
-
-        return hook
-
-    def _remembered(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            tokens = self.recording.shapes[f"{name}.q"][2]
-            self.extra(f"{name}.remembered", args[0][:, : args[0].shape[1] - tokens])
-
-        return hook
-
     def _distances(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            for given in (*args, *kwargs.values()):
-                for x in (given, *getattr(given, "__dict__", {}).values()):
-                    if isinstance(x, Tensor) and x.dtype == torch.int64 and x.dim() == 3:
-                        self.extra(f"{name}.distance", x)
+            for view in (*args, *kwargs.values()):
+                for part in ("remembered", "distance", "sinusoids"):
+                    if isinstance(getattr(view, part, None), Tensor):
+                        self.extra(f"{name}.{part}", getattr(view, part))
 
         return hook
 
