@@ -13,8 +13,8 @@ import pytest
 import torch
 from models.twins import TWINS
 from models.twins.twin import inputs_for, random_ids
-from parity.ports import port, traced
-from parity.subjects import small
+from oracle.ports import port, traced
+from oracle.subjects import small
 from safetensors.torch import save_file
 from torch import Tensor
 from typer.testing import CliRunner

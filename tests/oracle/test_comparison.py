@@ -9,8 +9,8 @@ import pytest
 import torch
 from models.twins import TWINS
 from models.twins.twin import inputs_for
-from parity.ports import port, traced
-from parity.subjects import small
+from oracle.ports import port, traced
+from oracle.subjects import small
 from torch import Tensor
 
 from minitransformer.parity.comparison import UNKNOWN, compare

@@ -12,7 +12,7 @@ import tiny_folders
 import torch
 from models.twins import TWINS
 from models.twins.twin import inputs_for
-from parity.subjects import small
+from oracle.subjects import small
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 

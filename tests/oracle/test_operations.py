@@ -6,7 +6,7 @@ import pytest
 import torch
 from models.twins import TWINS
 from models.twins.twin import inputs_for
-from parity.subjects import small
+from oracle.subjects import small
 from torch import Tensor
 
 from minitransformer.layers import Tap
