@@ -1,4 +1,4 @@
-"""The command line: ``minitransformer run``, ``train``, ``evaluate``, ``inspect``, ``look``, ``serve`` and ``demo``.
+"""The command line: ``minitransformer run``, ``train``, ``evaluate``, ``trace``, ``compare`` and others.
 
 PyTorch is imported inside the commands, so that ``--help`` and a mistyped option answer at once. Results go to standard
 output, everything else to standard error.
@@ -15,6 +15,7 @@ from minitransformer.cli.demo import demo
 from minitransformer.cli.evaluate import evaluate
 from minitransformer.cli.inspect import inspect
 from minitransformer.cli.look import look
+from minitransformer.cli.parity import compare, trace
 from minitransformer.cli.run import run
 from minitransformer.cli.serve import serve
 from minitransformer.cli.train import train
@@ -44,5 +45,5 @@ def _main(
     pass
 
 
-for command in (run, train, evaluate, inspect, look, serve, demo):
+for command in (run, train, evaluate, inspect, look, trace, compare, serve, demo):
     app.command()(command)
