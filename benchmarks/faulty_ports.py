@@ -2,8 +2,8 @@
 
 A port is every operation of a small model of each architecture, computed again in float32 from its own results, with
 one fault in one place drawn at random: from the catalogue of ``minitransformer/parity/hypotheses.py``, or from a list
-that is in no catalogue, where the cause must be "unknown". What changes an operation by no more than rounding does is no
-fault and is drawn again.
+that is in no catalogue, where the cause must be "unknown". What changes an operation by no more than rounding does is
+no fault and is drawn again.
 
     python benchmarks/faulty_ports.py --faults 300 --foreign 50
 """
