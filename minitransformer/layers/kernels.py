@@ -56,14 +56,22 @@ def attend_fused(
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch heads query head_size"]:
     """The function of ``attend`` in one fused kernel; scores and pattern never exist as tensors."""
-    T, S, hidden, causal = query.shape[2], key.shape[2], None, view.is_causal_alone
-    if causal:  # PyTorch's kernels align the first query with the first key; to torch.jit.trace, sizes are tensors
-        causal = bool(T == S) if torch._C._get_tracing_state() is None else view.cache is None
-    if not causal and not (view.is_causal_alone and T == 1):
+    T, S, hidden, causal = query.shape[2], key.shape[2], None, False
+    if view.is_causal_alone and aligned(T, S, view):
+        causal = True
+    elif not (view.is_causal_alone and T == 1):
         hidden = view.hidden(T, S, query.dtype, query.device)
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=hidden, dropout_p=dropout, is_causal=causal, scale=1 / temperature
     )
+
+
+def aligned(num_queries: int, num_keys: int, view: View) -> bool:
+    """Whether the first query is the first key, as PyTorch's kernels take it that know causality by name.
+
+    To ``torch.jit.trace`` sizes are tensors, which it cannot compare.
+    """
+    return num_queries == num_keys if torch._C._get_tracing_state() is None else view.cache is None
 
 
 def gradient_is_slow(query: Tensor) -> bool:

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from minitransformer.hub import Repository, as_repository, read_json
 from minitransformer.layers import token_positions, trace
 from minitransformer.models.boundary import can_be_read, check_inputs, is_root_of_trace
 from minitransformer.models.drawing import draw_weights, drawn_when_built
+from minitransformer.models.habits import Habits, hint_for
 from minitransformer.models.loading import (
     MODEL_ARGUMENTS,
     SAVE_ARGUMENTS,
@@ -66,7 +67,7 @@ class Architecture:
     heads: Mapping[str, type[PretrainedModel]]
 
 
-class PretrainedModel(nn.Module):
+class PretrainedModel(Habits):
     """Base of all models.
 
     An architecture sets three things on a common base of its models: ``CONFIG``, ``WEIGHTS``, and ``INTERMEDIATES``,
@@ -95,6 +96,14 @@ class PretrainedModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+
+    if not TYPE_CHECKING:  # type checkers shall find misspelt names
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return super().__getattr__(name)
+            except AttributeError as error:
+                raise AttributeError(f"{error}{hint_for(self, name)}") from None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -478,9 +487,17 @@ class PretrainedModel(nn.Module):
         """Type of the weights."""
         return next((p.dtype for p in self.parameters() if not p.is_meta), torch.get_default_dtype())
 
-    def num_parameters(self) -> int:
-        """How many numbers the model has learnt, shared ones counted once."""
-        return sum(p.numel() for p in self.parameters())
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """How many numbers the model has learnt, shared ones counted once.
+
+        Args:
+            only_trainable: count what is not frozen only.
+            exclude_embeddings: leave out tables of words, positions and types.
+        """
+        tables = {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else set()
+        return sum(
+            p.numel() for p in self.parameters() if (p.requires_grad or not only_trainable) and id(p) not in tables
+        )
 
     def forward_parameters(self) -> set[str]:
         """Names of the arguments that ``forward`` takes."""

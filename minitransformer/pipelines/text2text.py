@@ -68,7 +68,7 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
     def forward(self, inputs: Chunk, *, return_token_scores: bool = False, **options: Any) -> Chunk:
         """Generate; "sequences" gets, for each text, a tensor (returned sequences, tokens)."""
         config = self.settings(options)
-        self.compare_lengths(inputs["input_ids"].shape[1], config)
+        self.compare_lengths(inputs["input_ids"].shape[1], config, options)
         config.max_new_tokens = self.budget(config, prompt=1)
         results = self.run_generate(inputs, options, config, return_token_scores)
         if len(results["sequences"]) > 1:
@@ -76,12 +76,13 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             results["sequences"] = [without_padding(rows, left=0, prompt=1, eos=eos) for rows in results["sequences"]]
         return {**inputs, **results}
 
-    def compare_lengths(self, source: int, config: GenerationConfig) -> None:
-        """Warn where the longest text that may come fits a text of so many tokens badly, if somebody has said it.
+    def compare_lengths(self, source: int, config: GenerationConfig, typed: Mapping[str, Any]) -> None:
+        """Warn where ``max_length``, if somebody has said it, fits a text of so many tokens badly.
 
-        (4.57 compares ``max_length``, be it its default, also where ``max_new_tokens`` counts.)
+        (4.57 compares its default, too, and where ``max_new_tokens`` was typed.)
         """
-        if config.max_length is None or (self.compat is None and config.max_new_tokens is not None):
+        unsaid = "max_length" not in config.said or typed.get("max_new_tokens") is not None
+        if config.max_length is None or (self.compat is None and unsaid):
             return
         if (hint := self.length_hint(source, config.max_length)) is not None:
             self.warn_once(hint)

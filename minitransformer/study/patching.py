@@ -10,10 +10,13 @@ wrong, Zhang & Nanda 2024 (https://arxiv.org/abs/2309.16042).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import TypeCheckError
 from torch import Tensor, nn
 
 from minitransformer.errors import StudyError, did_you_mean
@@ -142,12 +145,15 @@ def sweep(
     for block, group in together.items():
         for _, numbers in chunks(group, at_once):
             part = [cells[number] for number in numbers]
-            edits = {name: _edit(name, axes[name], values[name], part, rows) for name in axes}
-            put = {name: edit for name, edit in edits.items() if edit is not None}
-            if block is None or len(part) == 1:
-                output = run(model, copies(base, len(part)), edit=put).output
-            else:
-                output = run(model, base, edit=_growing(model, block, len(part)) | put, strict=False).output
+            names = [name for name in axes if any(name in cell.taps for cell in part)]
+            output = None
+            if block is not None and len(part) > 1:
+                with suppress(TypeCheckError):  # where shapes in signatures are checked: a block takes one, gives many
+                    edit = _growing(model, block, len(part), _edits(names, axes, values, part, rows))
+                    output = run(model, base, edit=edit, strict=False).output
+            if output is None:
+                edit = _edits(names, axes, values, part, rows)
+                output = run(model, copies(base, len(part)), edit=edit).output
             for i, number in enumerate(numbers):
                 cut = rows_of(output, i * rows, (i + 1) * rows, len(part) * rows)
                 found[number] = measured(metric, cut, rows)
@@ -172,10 +178,23 @@ def _grows_at(model: nn.Module, values: Mapping[str, Sequence[Tensor]], cell: Ce
     return None
 
 
-def _growing(model: nn.Module, block: str, times: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Edits that make copies of the one row, before the block and before a decoder behind it."""
+def _growing(
+    model: nn.Module, block: str, times: int, edits: Mapping[str, Callable[[Tensor], Tensor]]
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Edits that make copies of the one row, before the block and before a decoder behind it; then these."""
     places = [block, *(stack.blocks[0] for stack in stacks(model)[1:])]
-    return {f"{place}.input": lambda x: x.expand(times, *x.shape[1:]) for place in places}
+
+    def grow(x: Tensor) -> Tensor:
+        return x.expand(times, *x.shape[1:])
+
+    grown: dict[str, Callable[[Tensor], Tensor]] = {f"{place}.input": grow for place in places}
+    for name, edit in edits.items():
+        grown[name] = partial(_grown_and, grow, edit) if name in grown else edit
+    return grown
+
+
+def _grown_and(grow: Callable[[Tensor], Tensor], edit: Callable[[Tensor], Tensor], passing: Tensor) -> Tensor:
+    return edit(grow(passing))
 
 
 def check_pair(base: Inputs, source: Inputs) -> None:
@@ -225,13 +244,21 @@ def _axis(name: str, axes: tuple[str, ...], word: str) -> int:
     return found[0]
 
 
+def _edits(
+    names: Sequence[str],
+    axes: Mapping[str, tuple[str, ...]],
+    values: Mapping[str, Sequence[Tensor]],
+    cells: Sequence[Cell],
+    rows: int,
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """For each tap what replaces, in each copy of the base, the part that its cell names."""
+    return {name: _edit(name, axes[name], values[name], cells, rows) for name in names}
+
+
 def _edit(
     name: str, axes: tuple[str, ...], calls: Sequence[Tensor], cells: Sequence[Cell], rows: int
-) -> Callable[[Tensor], Tensor] | None:
-    """What replaces, in each copy of the base, the part that its cell names; None where no cell names this tap."""
+) -> Callable[[Tensor], Tensor]:
     mine = [(i, cell) for i, cell in enumerate(cells) if name in cell.taps]
-    if not mine:
-        return None
     values = iter(calls)
 
     def put(x: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from minitransformer.errors import StudyError
+from minitransformer.files import write_whole
 from minitransformer.study.runs import Inputs, find_taps, run, token_mask
 
 MANIFEST = "manifest.json"
@@ -58,13 +59,10 @@ def record(
     for number, (words, inputs) in enumerate(_batches(texts, tokenizer, batch_size)):
         tensors = _tensors(model, inputs, axes, dtype)
         file = f"{number:05}.safetensors"
-        save_file(tensors, folder / f"{file}.part")
-        (folder / f"{file}.part").replace(folder / file)
+        write_whole(folder / file, save(tensors))
         for i, text in enumerate(words):
             told["texts"].append({"file": file, "key": str(i), "text": text})
-        part = manifest.with_name(f"{MANIFEST}.part")
-        part.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        part.replace(manifest)
+        write_whole(manifest, json.dumps(told, ensure_ascii=False, indent=1) + "\n")
     if not told["texts"]:
         raise StudyError("there are no texts to record")
     return manifest

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from minitransformer.errors import StudyError, did_you_mean
+from minitransformer.files import write_whole
 
 SHOWN = 24
 """Rows and columns that a printed table has at most."""
@@ -115,7 +116,7 @@ class Result:
 
     def save(self, path: str | Path) -> None:
         """Write everything as JSON (what is no number there, NaN and infinity, as null)."""
-        Path(path).write_text(json.dumps(self.to_dict(), ensure_ascii=False) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(self.to_dict(), ensure_ascii=False) + "\n")
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain data."""

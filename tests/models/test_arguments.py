@@ -64,7 +64,7 @@ def test_as_many_labels_as_the_file_has_keep_their_names(pretrained, tmp_path):
         AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=5)
     with pytest.warns(UserWarning, match="or not in this shape.*head.weight, head.bias"):
         model = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=5, ignore_mismatched_sizes=True)
-    assert model.config.num_labels == 5 and model.head.weight.std() > 0
+    assert model.config.num_labels == 5 and model.head.output.weight.std() > 0
     with pytest.warns(UserWarning):
         _, info = AutoModelForSequenceClassification.from_pretrained(
             tmp_path, num_labels=5, ignore_mismatched_sizes=True, output_loading_info=True

@@ -35,8 +35,8 @@ def main(folder: str, is_seq2seq: bool, form: str) -> None:
 @torch.no_grad()
 def distances(model: torch.nn.Module, fast: torch.nn.Module) -> dict[str, float]:
     """Between both models' scores after a step, their hidden states after one with an edit, and a pattern of theirs."""
-    name = "transformer.decoder.blocks.1.attn.pattern"
-    edit = {"transformer.decoder.blocks.0.ffn.out": lambda x: -10 * x}
+    name = "backbone.decoder.blocks.1.attn.pattern"
+    edit = {"backbone.decoder.blocks.0.ffn.out": lambda x: -10 * x}
     found = []
     for each in (model, fast):
         cache = DecoderCache()

@@ -3,7 +3,8 @@
     pip install transformer-lens     # in an environment of its own: it wants transformers 5
     python tests/study/ask_transformer_lens.py
 
-The model is the twin ``GPT2LMHeadModel`` of the parity tests, drawn from a seed, in float64.
+The model is the twin ``GPT2LMHeadModel`` of the parity tests in float64, drawn tensor by tensor in the order of the
+names in the file, which does not change when ours does.
 """
 
 from __future__ import annotations
@@ -21,6 +22,23 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 ANSWERS = Path(__file__).with_name("transformer_lens.json")
 BASE, SOURCE = [[5, 17, 33, 41, 8, 26]], [[5, 17, 12, 41, 8, 26]]
 WORD, FOIL = 9, 11
+
+
+def write_model(folder: Path) -> Path:
+    """The folder of the model that is asked about."""
+    from safetensors.torch import load_file, save_file
+    from study.subjects import subject, twin_named
+
+    subject(twin_named("GPT2LMHeadModel")).save_pretrained(folder)
+    generator = torch.Generator().manual_seed(0)
+    tensors = load_file(folder / "model.safetensors")
+    for name in sorted(tensors):
+        shape = tensors[name].shape
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        is_norm = name.endswith("weight") and len(shape) == 1
+        tensors[name] = 1 + 0.3 * noise if is_norm else noise * (0.3 if len(shape) == 1 else 1.5 / shape[0] ** 0.5)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 def refusals(bridge_class, folder_of) -> dict[str, str]:
@@ -60,7 +78,7 @@ def main() -> None:
             subject(twin_named(name)).save_pretrained(folder)
         return folder, name
 
-    folder, _ = folder_of("GPT2LMHeadModel")
+    folder = write_model(home / "asked")
 
     def bridge():
         model = transformers.GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager")

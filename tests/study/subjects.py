@@ -44,7 +44,7 @@ def _make(twin: Twin) -> Any:
     redraw(model.double(), seed=1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith("head.bias") and not parameter.requires_grad:  # final_logits_bias
+            if name.endswith("head.output.bias") and not parameter.requires_grad:  # final_logits_bias
                 parameter.normal_(generator=torch.Generator().manual_seed(2))
     return model.eval()
 

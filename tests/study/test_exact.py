@@ -81,7 +81,7 @@ def test_a_head_writes_what_its_ablation_takes_away_where_nothing_follows() -> N
     attn, norm = model.backbone.decoder.blocks[2].attn, model.backbone.decoder.final_norm
     written = attn.output.weight[:, :6] @ mixed[0, 0, -1]  # head 0 has the first 24 / 4 columns
     scale = (x.var(correction=0) + norm.eps).sqrt()
-    by_hand = model.head.weight[9] @ (norm.weight * (written - written.mean()) / scale)
+    by_hand = model.head.output.weight[9] @ (norm.weight * (written - written.mean()) / scale)
     torch.testing.assert_close(shares.at(part="decoder.blocks.2.attn head 0").values, by_hand, atol=1e-12, rtol=0)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from minitransformer import study
-from minitransformer.layers import MultiHeadAttention, Tap, causal_mask
+from minitransformer.layers import MultiHeadAttention, Tap, View
 from minitransformer.models.outputs import LogitsOutput
 
 
@@ -35,7 +35,7 @@ class OwnBlock(nn.Module):
 
     def forward(self, x):
         y = self.attn_norm(self.input(x))
-        x = x + self.attn(y, mask=causal_mask(y.shape[1], y.shape[1]))
+        x = x + self.attn(y, View(causal=True))
         x = self.after_attn(x) if hasattr(self, "after_attn") else x
         x = x + self.ffn(y)
         return self.output(self.after_ffn(x) if hasattr(self, "after_ffn") else x)

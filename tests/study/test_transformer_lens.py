@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from study.ask_transformer_lens import ANSWERS, BASE, FOIL, SOURCE, WORD
-from study.subjects import ONE_OF_EACH, inputs_of, subject, twin_named
+from study.ask_transformer_lens import ANSWERS, BASE, FOIL, SOURCE, WORD, write_model
+from study.subjects import ONE_OF_EACH, inputs_of, subject
 
-from minitransformer import study
+from minitransformer import AutoModelForCausalLM, study
 
 TOLERANCE = {"atol": 1e-8, "rtol": 0}
-MODEL = "GPT2LMHeadModel"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: Any) -> Any:
+    folder = write_model(tmp_path_factory.mktemp("asked"))
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +31,13 @@ def inputs(ids: list[list[int]]) -> dict[str, torch.Tensor]:
     return {"input_ids": torch.tensor(ids)}
 
 
-def test_the_lens_is_the_same(theirs: dict[str, Any]) -> None:
-    model = subject(twin_named(MODEL))
+def test_the_lens_is_the_same(model: Any, theirs: dict[str, Any]) -> None:
     lens = study.logit_lens(model, inputs(BASE))
     torch.testing.assert_close(lens.values, torch.tensor(theirs["logit_lens"], dtype=torch.float64), **TOLERANCE)
 
 
-def test_sweeps_are_the_same(theirs: dict[str, Any]) -> None:
-    model, metric = subject(twin_named(MODEL)), study.logit(WORD, FOIL)
+def test_sweeps_are_the_same(model: Any, theirs: dict[str, Any]) -> None:
+    metric = study.logit(WORD, FOIL)
     heads = study.patch(model, inputs(BASE), inputs(SOURCE), metric, normalise=False)  # layer, head, position
     expected = torch.tensor(theirs["heads"], dtype=torch.float64).permute(0, 2, 1)  # theirs: layer, position, head
     torch.testing.assert_close(heads.values, expected, **TOLERANCE)
@@ -43,12 +47,14 @@ def test_sweeps_are_the_same(theirs: dict[str, Any]) -> None:
     torch.testing.assert_close(stream.values, torch.tensor(theirs["stream"], dtype=torch.float64), **TOLERANCE)
 
 
-def test_attributions_are_the_same_where_folding_moves_nothing(theirs: dict[str, Any]) -> None:
+def test_attributions_are_the_same_where_folding_moves_nothing(model: Any, theirs: dict[str, Any]) -> None:
     """They fold the final norm and centre what is written, which a difference of logits does not feel; and they count
     what the values get from biases to the block's bias, where here it is the heads': that is taken off."""
-    model = subject(twin_named(MODEL))
     ours = study.attribute_logits(model, inputs(BASE), WORD, FOIL)
-    norm, unembedding = model.backbone.decoder.final_norm, model.head.weight[WORD] - model.head.weight[FOIL]
+    norm, unembedding = (
+        model.backbone.decoder.final_norm,
+        model.head.output.weight[WORD] - model.head.output.weight[FOIL],
+    )
     name = "backbone.decoder.blocks.2.output"
     x = study.run(model, inputs(BASE), name)[name][0, -1]
     scale = (x.var(correction=0) + norm.eps).sqrt()
@@ -61,14 +67,14 @@ def test_attributions_are_the_same_where_folding_moves_nothing(theirs: dict[str,
             written = block.attn.output.weight[:, place] @ of_value[place]
             of_bias = unembedding @ (norm.weight * (written - written.mean()) / scale)
             mine = float(ours.at(part=f"decoder.blocks.{layer}.attn head {head}")) - float(of_bias.detach())
-            # 1e-7, since their folding rounds to float32 on its way: what they give does not add up nearer than that.
-            assert mine == pytest.approx(found[f"L{layer}H{head}"], abs=1e-7)
+            # 1e-6, since their folding rounds to float32 on its way: what they give does not add up nearer than that.
+            assert mine == pytest.approx(found[f"L{layer}H{head}"], abs=1e-6)
 
 
 def test_what_they_refuse_is_answered_here(theirs: dict[str, Any]) -> None:
     refused = {question for question, answer in theirs["refusals"].items() if answer != "answers"}
     assert refused, "they answer everything now: the table in docs/study.md is out of date"
     for twin in ONE_OF_EACH:
-        model, batch = subject(twin), inputs_of(twin, [4])
-        assert study.logit_lens(model, batch).values.isfinite().all()
-        assert study.attribute_logits(model, batch, WORD).about["sum_error"] < 1e-10
+        own, batch = subject(twin), inputs_of(twin, [4])
+        assert study.logit_lens(own, batch).values.isfinite().all()
+        assert study.attribute_logits(own, batch, WORD).about["sum_error"] < 1e-10

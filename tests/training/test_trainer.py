@@ -12,8 +12,8 @@ from torch import nn
 from training.toy_run import NextToken, examples, tiny_model, toy_trainer, weights
 
 from minitransformer.errors import PipelineError, TrainingError
+from minitransformer.models.recomputing import blocks_of, recomputed
 from minitransformer.training import Settings, Trainer, logs
-from minitransformer.training.blocks import blocks_of, recomputed
 
 
 @pytest.fixture(autouse=True)

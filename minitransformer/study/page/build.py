@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from minitransformer.errors import StudyError
+from minitransformer.files import write_whole
 from minitransformer.models.auto import AutoConfig, architecture
 from minitransformer.study.page.facts import Facts, compare, gather
 from minitransformer.study.page.sources import explanations
@@ -75,7 +76,7 @@ def page(
         }
     )
     if path is not None:
-        Path(path).write_text(html, encoding="utf-8")
+        write_whole(path, html)
     return html
 
 

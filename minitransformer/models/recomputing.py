@@ -27,7 +27,7 @@ def recomputed(blocks: list[nn.Module]) -> Iterator[None]:
     hidden behind another one, so names of parameters stay as they are. Dropout draws the same numbers twice.
     """
     for block in blocks:
-        block.forward = _recomputed(block.forward)
+        block.forward = recompute(block.forward)
     try:
         yield
     finally:
@@ -35,7 +35,9 @@ def recomputed(blocks: list[nn.Module]) -> Iterator[None]:
             del block.forward  # the class's own shows again
 
 
-def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
+def recompute(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose intermediates the backward pass computes again."""
+
     def run(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
