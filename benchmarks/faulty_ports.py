@@ -2,8 +2,8 @@
 
 A port is every operation of a small model of each architecture, computed again in float32 from its own results, with
 one fault in one place drawn at random: from the catalogue of ``minitransformer/parity/hypotheses.py``, or from a list
-that is in no catalogue, where the cause must be "unknown". What changes an operation by no more than rounding does is
-no fault and is drawn again.
+that is in no catalogue, where the cause must be "unknown". What changes an operation no more than rounding does is no
+fault and is drawn again.
 
     python benchmarks/faulty_ports.py --faults 300 --foreign 50
 """
@@ -32,7 +32,7 @@ from oracle.subjects import small  # noqa: E402
 
 from minitransformer.parity.comparison import TIMES, UNKNOWN, compare  # noqa: E402
 from minitransformer.parity.evaluation import Change, Evaluator  # noqa: E402
-from minitransformer.parity.hypotheses import Context, causes  # noqa: E402
+from minitransformer.parity.hypotheses import Context, causes, general_causes  # noqa: E402
 from minitransformer.parity.kinds import compute  # noqa: E402
 from minitransformer.parity.noise import error  # noqa: E402
 from minitransformer.parity.operations import Operation, model_tensors  # noqa: E402
@@ -85,7 +85,8 @@ def catalogue(trace: Trace, model: Any, right: Mapping[str, Tensor], operation: 
     exact = {name: x.double() for name, x in right.items()}
     evaluator = Evaluator(trace.operations, given, model_tensors(model), exact)
     context = Context(trace, evaluator, exact[operation.name], operation.name)
-    return [fault for fault in causes(operation, context) if not fault[0].startswith("dropout")]
+    faults = [*causes(operation, context), *general_causes(operation, context)]
+    return [fault for fault in faults if not fault[0].startswith("dropout")]
 
 
 def is_fault(operation: Operation, wrong: Tensor, right: Tensor, mask: Tensor | None) -> bool:

@@ -1,1 +1,28 @@
 """Parity as a tool: trace a model, compare anybody's port with it, name the first wrong operation and its cause."""
+
+from minitransformer.parity.comparison import Comparison, Row, compare, compare_files
+from minitransformer.parity.divergence import compare_weights, divergence
+from minitransformer.parity.dumps import Dump, read_dump
+from minitransformer.parity.kinds import KINDS, Kind
+from minitransformer.parity.operations import Operation
+from minitransformer.parity.report import page
+from minitransformer.parity.traces import ParityError, Trace, read_trace, write_trace
+
+__all__ = [
+    "KINDS",
+    "Comparison",
+    "Dump",
+    "Kind",
+    "Operation",
+    "ParityError",
+    "Row",
+    "Trace",
+    "compare",
+    "compare_files",
+    "compare_weights",
+    "divergence",
+    "page",
+    "read_dump",
+    "read_trace",
+    "write_trace",
+]

@@ -58,6 +58,8 @@ class Aligned:
     """What was done to its axes; "" for nothing."""
     by: str
     """"map", "name" or "value"."""
+    plain: Tensor | None = None
+    """Where the axes were exchanged though the shape is ours already: the tensor as it stands."""
 
 
 @dataclass
@@ -149,7 +151,8 @@ def align(
                     f"{theirs} has the shape {tuple(x.shape)}, and {name} {by_name[name].shape}: no order of axes fits"
                 )
                 continue
-            result.found[name] = Aligned(theirs, fitted[0], fitted[1], by)
+            plain = piece if fitted[1] and piece.shape == fitted[0].shape else None
+            result.found[name] = Aligned(theirs, *fitted, by, plain)
             placed = True
         if not placed and x.is_floating_point():
             pending[theirs] = x
@@ -309,6 +312,6 @@ def _by_value(trace: Trace, pending: dict[str, Tensor], result: Alignment) -> No
             continue
         fitted = fit(pending[theirs], trace.tensors[name])
         if fitted is not None and _distance(fitted[0], trace.tensors[name]) < 0.1:
-            result.found[name] = Aligned(theirs, fitted[0], fitted[1], "value")
+            result.found[name] = Aligned(theirs, *fitted, "value")
             placed.add(theirs)
     result.left += [theirs for theirs in pending if theirs not in placed]

@@ -19,7 +19,7 @@ from minitransformer.models.base import PretrainedModel
 from minitransformer.parity.alignment import Aligned, Alignment, align, read_map
 from minitransformer.parity.dumps import read_dump
 from minitransformer.parity.evaluation import Evaluator
-from minitransformer.parity.hypotheses import Context, causes
+from minitransformer.parity.hypotheses import Context, causes, general_causes
 from minitransformer.parity.noise import error
 from minitransformer.parity.operations import Operation, model_tensors
 from minitransformer.parity.traces import ParityError, Trace, read_trace
@@ -183,16 +183,23 @@ def compare(
             f"none of the {len(dump)} tensors ({shown} ...) fits the trace by name or by value: pass a map (--map)"
         )
     worked = _their_type(alignment, dtype)
-    theirs = _theirs(trace, alignment)
     given = {name: trace.tensors[name] for name in trace.manifest["given"]}
-    evaluator = Evaluator(trace.operations, given, model_tensors(model), theirs)
-    rows, first = [], None
-    for operation in trace.operations:
-        if operation.name in alignment.found:
-            row = _row(trace, evaluator, operation, alignment.found[operation.name], worked)
-            rows.append(row)
-            if row.state == "wrong" and first is None:
-                first = row
+    parameters = model_tensors(model)
+    while True:
+        theirs = _theirs(trace, alignment)
+        evaluator = Evaluator(trace.operations, given, parameters, theirs)
+        rows = [
+            _row(trace, evaluator, operation, alignment.found[operation.name], worked)
+            for operation in trace.operations
+            if operation.name in alignment.found
+        ]
+        first = next((row for row in rows if row.state == "wrong"), None)
+        if first is None or not _turned_back(alignment, evaluator, first):
+            break
+    for aligned in alignment.found.values():
+        wrong = int((~aligned.values.isfinite()).sum())
+        if wrong and not bool((aligned.values == float("-inf")).sum() == wrong):
+            alignment.remarks.append(f"{aligned.theirs} holds {wrong} numbers that are NaN or infinite")
     cause = None if first is None else _cause(trace, evaluator, first, theirs[first.name])
     return Comparison(
         rows,
@@ -243,11 +250,22 @@ def _theirs(trace: Trace, alignment: Alignment) -> dict[str, Tensor]:
         leaf = name.rpartition(".")[2].partition("#")[0]
         if leaf == "scores":
             x = x.masked_fill(x == float("-inf"), torch.finfo(torch.float64).min)
-        wrong = int((~x.isfinite()).sum())
-        if wrong:
-            alignment.remarks.append(f"{aligned.theirs} holds {wrong} numbers that are NaN or infinite")
         result[name] = x
     return result
+
+
+def _turned_back(alignment: Alignment, evaluator: Evaluator, first: Row) -> bool:
+    """Whether an axis order was undone that the port may not have meant: what reads the tensor is wrong with it.
+
+    A square tensor whose axes are exchanged is right in another layout, unless what comes after takes it as it stands.
+    """
+    for operation in evaluator.span(first.name):
+        for name in operation.inputs.values():
+            aligned = alignment.found.get(name)
+            if aligned is not None and aligned.plain is not None:
+                aligned.values, aligned.layout, aligned.plain = aligned.plain, "", None
+                return True
+    return False
 
 
 def _row(trace: Trace, evaluator: Evaluator, operation: Operation, aligned: Aligned, worked: torch.dtype) -> Row:
@@ -292,19 +310,19 @@ def scaled(noise: Mapping[str, float], dtype: torch.dtype) -> float:
 def _cause(trace: Trace, evaluator: Evaluator, first: Row, x: Tensor) -> str:
     context = Context(trace, evaluator, x, first.name)
     limit = TIMES * first.noise
-    mask = None
-    found = []
-    for operation in reversed(evaluator.span(first.name)):
-        for cause, change in causes(operation, context):
-            try:
-                guess = evaluator.changed(first.name, operation, change)
-            except (RuntimeError, IndexError, ValueError, KeyError):
-                continue  # it does not fit these shapes
-            if guess.shape == x.shape and error(_clipped(guess), _clipped(x), mask) <= limit:
-                found.append(cause)
-        if found:
-            break
-    return " or ".join(dict.fromkeys(found)) if found else UNKNOWN
+    for kind in (causes, general_causes):
+        for operation in reversed(evaluator.span(first.name)):
+            found = []
+            for cause, change in kind(operation, context):
+                try:
+                    guess = evaluator.changed(first.name, operation, change)
+                except (RuntimeError, IndexError, ValueError, KeyError):
+                    continue  # it does not fit these shapes
+                if guess.shape == x.shape and error(_clipped(guess), _clipped(x)) <= limit:
+                    found.append(cause)
+            if found:
+                return " or ".join(dict.fromkeys(found))
+    return UNKNOWN
 
 
 def _clipped(x: Tensor) -> Tensor:

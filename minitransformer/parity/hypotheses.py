@@ -41,11 +41,15 @@ class Context:
 
 
 def causes(operation: Operation, context: Context) -> Iterator[Hypothesis]:
-    """The hypotheses for an operation."""
+    """The hypotheses for an operation: those of its kind."""
     for start, table in TABLE.items():
         if operation.kind == start or operation.kind.startswith(f"{start}."):
             for make in table:
                 yield from make(operation, context)
+
+
+def general_causes(operation: Operation, context: Context) -> Iterator[Hypothesis]:
+    """The hypotheses for operations of any kind, for which those of its own were not true."""
     yield from other_inputs(operation, context)
     yield from dropped(operation, context)
 
@@ -259,15 +263,6 @@ def weighing(operation: Operation, context: Context) -> Iterator[Hypothesis]:
 def mixing(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     """Of the mean of values."""
     yield "the pattern is transposed", _of(kinds.mixed, "pattern", lambda p: p.transpose(-1, -2))
-    for other in ("k", "q"):
-        name = operation.inputs["v"].replace(".v", f".{other}")
-        if name in context.evaluator.by_name and name != operation.inputs["v"]:
-            yield (
-                f"it is the mean of {other}, not of v",
-                lambda r, c, name=name: (  # type: ignore[misc]
-                    r["pattern"] @ context.evaluator.value(name)
-                ),
-            )
 
 
 def norming(operation: Operation, context: Context) -> Iterator[Hypothesis]:
