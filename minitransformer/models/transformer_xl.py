@@ -6,7 +6,7 @@
     decoder    = blocks with post-norm, or pre-norm, around that attention and a feed-forward with relu
     head       = adaptive softmax: log p(word) = log p(its cluster) + log p(word within the cluster)
 
-Reference: transformers 4.57 ``models/deprecated/transfo_xl`` (whose forward needs the repair in ``testing.py``).
+Reference: transformers 4.57 ``models/deprecated/transfo_xl`` (whose forward needs the repair in ``parity/twins.py``).
 
 Traps:
     * A text begins with a full memory of zeros, which is attended to like any other.

@@ -311,7 +311,7 @@ def _cause(trace: Trace, evaluator: Evaluator, first: Row, x: Tensor) -> str:
     context = Context(trace, evaluator, x, first.name)
     limit = TIMES * first.noise
     for kind in (causes, general_causes):
-        for operation in reversed(evaluator.span(first.name)):
+        for operation in evaluator.span(first.name):
             found = []
             for cause, change in kind(operation, context):
                 try:

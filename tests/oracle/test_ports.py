@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,10 +21,10 @@ PORTS = Path(__file__).parents[2] / "examples" / "ports"
 @pytest.fixture(scope="module")
 def traces(tmp_path_factory) -> dict[str, Path]:
     made = {}
-    for name, of in (("gpt2", "GPT2LMHeadModel"), ("bert", "BertModel")):
+    for name, of in (("gpt2", "GPT2LMHeadModel"), ("bert", "BertModel"), ("one", "GPT2LMHeadModel")):
         model = small(next(twin for twin in TWINS if twin.name == of)).float()
         folder = tmp_path_factory.mktemp(name)
-        write_trace(model.double(), {"input_ids": random_ids(2, 6)}, folder, with_model=True)
+        write_trace(model.double(), {"input_ids": random_ids(1 if name == "one" else 2, 6)}, folder, with_model=True)
         model.float().save_pretrained(folder / "model")
         made[name] = folder
     return made
@@ -72,5 +73,32 @@ def test_a_port_and_its_faults(file, old, new, operation, cause, traces, tmp_pat
     found = compare_files(folder, tmp_path / "dump.npz")
     if not old:
         assert found.same and not found.left and len(found.rows) > 30, found
+        return
+    assert str(found.first).endswith(operation) and cause in str(found.cause), found.verdict
+
+
+C_FAULTS = [
+    ("", "", "", ""),
+    ("dot / sqrt(K)", "dot", "blocks.0.attn.mixed", "not divided by sqrt(head_size)"),
+    ("s <= t", "s < T", "blocks.0.attn.mixed", "mask is missing"),
+    ("positions[t * D + i]", "positions[(t + 1) * D + i]", "embeddings.sum", "positions are 1 too large"),
+    ("(var + eps)", "(var + 1e-5)", "attn_normed", "eps is 1e-05, not 0.0001"),
+    ("w[i * n + j]", "w[n == in ? j * in + i : i * n + j]", "blocks.0.attn.out", "the weight is transposed"),
+    ("x[i] += y[i]", "x[i] = y[i]", "blocks.0.after_attn", "residual is missing"),
+]
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize(("old", "new", "operation", "cause"), C_FAULTS)
+def test_a_port_in_c_and_its_faults(old, new, operation, cause, traces, tmp_path):
+    source = (PORTS / "gpt2.c").read_text(encoding="utf-8")
+    assert old in source
+    (tmp_path / "gpt2.c").write_text(source.replace(old, new) if old else source, encoding="utf-8")
+    subprocess.run(["cc", "-O1", "-o", tmp_path / "gpt2", tmp_path / "gpt2.c", "-lm"], check=True)
+    (tmp_path / "dump").mkdir()
+    subprocess.run([tmp_path / "gpt2", traces["one"], tmp_path / "dump"], check=True)
+    found = compare_files(traces["one"], tmp_path / "dump")
+    if not old:
+        assert found.same and not found.left and len(found.rows) > 20, found
         return
     assert str(found.first).endswith(operation) and cause in str(found.cause), found.verdict
