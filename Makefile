@@ -15,10 +15,10 @@ TORCH  ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 RUN_ENVIRONMENT := -m pytest -p no:anyio -m environment -n auto --maxprocesses 4 --dist loadfile tests/environment tests/test_hub.py tests/test_demo.py
 
 # The work is on two cores and many small tensors: one thread a process, several processes.
-test test-newest test-oldest fuzz parity: export OMP_NUM_THREADS = 1
+test test-slow test-newest test-oldest fuzz parity: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo clients ray test test-newest test-oldest fuzz lint format type parity bench bench-engines docs clean
+.PHONY: help demo clients ray test test-slow test-newest test-oldest fuzz lint format type parity bench bench-engines docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -26,8 +26,11 @@ help:  ## list the targets
 demo: $(STAMP)-demo  ## nine tasks answered offline by toy checkpoints; then a look inside a real one
 	@$(BIN)/minitransformer demo
 
-test: $(STAMP)-test  ## all tests (ARGS="-k name -x" goes to pytest)
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+test: $(STAMP)-test  ## all tests but the slow ones (ARGS="-k name -x" goes to pytest)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow" $(ARGS)
+
+test-slow: $(STAMP)-test  ## the rest: servers under load, thousands of bodies, every model compiled and exported
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-newest:  ## loading, tokenizing, tasks, saving, the Hub: with the newest allowed version of every dependency
 	@$(PYTHON) -m venv $(VENV)-newest

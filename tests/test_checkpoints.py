@@ -319,14 +319,14 @@ def test_translations_are_worth_reading(name: str, least: float) -> None:
 def test_a_pipeline_without_a_model_names_the_model_of_the_course() -> None:
     """Having checkpoints of our own changes no default."""
     defaults = {
-        "sentiment-analysis": "distilbert-base-uncased-finetuned-sst-2-english",
+        "sentiment-analysis": "distilbert/distilbert-base-uncased-finetuned-sst-2-english",
         "zero-shot-classification": "facebook/bart-large-mnli",
-        "text-generation": "gpt2",
-        "fill-mask": "distilroberta-base",
+        "text-generation": "openai-community/gpt2",
+        "fill-mask": "distilbert/distilroberta-base",
         "ner": "dbmdz/bert-large-cased-finetuned-conll03-english",
-        "question-answering": "distilbert-base-cased-distilled-squad",
+        "question-answering": "distilbert/distilbert-base-cased-distilled-squad",
         "summarization": "sshleifer/distilbart-cnn-12-6",
-        "translation_en_to_fr": "t5-base",
-        "feature-extraction": "distilbert-base-cased",
+        "translation_en_to_fr": "google-t5/t5-base",
+        "feature-extraction": "distilbert/distilbert-base-cased",
     }
-    assert {task: default_model(task, find_class(task)) for task in defaults} == defaults
+    assert {task: default_model(task, find_class(task), None)[0] for task in defaults} == defaults

@@ -26,11 +26,12 @@ from minitransformer.hub import Repository, embedded_folder, embedded_names, rea
 
 ROOT = Path(minitransformer.__file__).parents[1]
 
+pytestmark = pytest.mark.environment
+
 ASK = """
 import json, sys, time
 from minitransformer.hub import Repository
 
-pytestmark = pytest.mark.environment
 time.sleep = lambda seconds: None  # before it tries again
 for call in json.loads(sys.argv[1]):
     try:

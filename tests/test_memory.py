@@ -27,7 +27,6 @@ BLOCKS_A_CALL = 0.5
 MEGABYTES = 4.0
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of a process from /proc"),
 ]
 

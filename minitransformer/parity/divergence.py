@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minitransformer.errors import InputError
 from minitransformer.weights.engine import export_weights
@@ -98,12 +98,14 @@ def _difference(name: str, field: str, x: Tensor, y: Tensor, keep: Tensor | None
 
 
 def _check_comparable(ours: Any, reference: Any) -> None:
+    """See that both are in evaluation mode and of one type; of a function nothing is known."""
     kinds = []
     for name, model in (("ours", ours), ("the reference", reference)):
         if getattr(model, "training", False):
             raise InputError(f"{name} is in training mode, where dropout makes every pass another one: call .eval()")
-        kinds.append({p.dtype for p in model.parameters() if p.is_floating_point()})
-    if kinds[0] != kinds[1]:
+        if isinstance(model, nn.Module):
+            kinds.append({p.dtype for p in model.parameters() if p.is_floating_point()})
+    if len(kinds) == 2 and kinds[0] != kinds[1]:
         said = [" and ".join(sorted(str(kind).removeprefix("torch.") for kind in of)) for of in kinds]
         raise InputError(f"ours is in {said[0]}, the reference in {said[1]}: load both with the same dtype")
 

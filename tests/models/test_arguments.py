@@ -49,7 +49,7 @@ def test_labels(pretrained):
         ({"id2label": {"0": "no", "1": "yes"}}, {0: "no", 1: "yes"}),
         ({"label2id": {"a": 0, "b": 1, "c": 2}}, {0: "a", 1: "b", 2: "c"}),
     ):
-        with pytest.warns(UserWarning, match="start from random numbers: head.weight, head.bias"):
+        with pytest.warns(UserWarning, match="start from random numbers: head.output.weight, head.output.bias"):
             model = AutoModelForSequenceClassification.from_pretrained(pretrained, **options)
         assert model.config.id2label == labels
         assert model(torch.tensor([[2, 5, 3]])).logits.shape == (1, len(labels))
@@ -62,7 +62,7 @@ def test_as_many_labels_as_the_file_has_keep_their_names(pretrained, tmp_path):
     assert AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=2).config.id2label[1] == "yes"
     with pytest.raises(CheckpointError, match="new_head=True"):
         AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=5)
-    with pytest.warns(UserWarning, match="or not in this shape.*head.weight, head.bias"):
+    with pytest.warns(UserWarning, match="or not in this shape.*head.output.weight, head.output.bias"):
         model = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=5, ignore_mismatched_sizes=True)
     assert model.config.num_labels == 5 and model.head.output.weight.std() > 0
     with pytest.warns(UserWarning):
@@ -70,7 +70,7 @@ def test_as_many_labels_as_the_file_has_keep_their_names(pretrained, tmp_path):
             tmp_path, num_labels=5, ignore_mismatched_sizes=True, output_loading_info=True
         )
     assert {name for name, *_ in info["mismatched_keys"]} == {"classifier.weight", "classifier.bias"}
-    assert info["missing_keys"] == ["head.weight", "head.bias"] and info["error_msgs"] == []
+    assert info["missing_keys"] == ["head.output.weight", "head.output.bias"] and info["error_msgs"] == []
 
 
 def test_fields_of_the_config(folder):

@@ -269,7 +269,7 @@ def test_stored_numbers():
         ({"cutoffs": [10, 60]}, "cutoffs must rise from above 0 to below vocab_size 60"),
         ({"cutoffs": "10"}, "cutoffs in config.json must be list"),
         ({"div_val": 8}, "div_val=8 leaves no width"),
-        ({"div_val": 0}, "div_val must be at least 1, not 0"),
+        ({"div_val": 0}, "div_val must be from 1 to 65536, not 0"),
         ({"tie_projs": [False, True]}, "tie_projs has 2 entries for 4 clusters"),
         ({"mem_len": 0}, "no token sees anything"),
         ({"mem_len": -1, "same_length": False}, "no token sees anything"),
