@@ -169,7 +169,9 @@ FAULTS: list[tuple[str, str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "place", "change", "cause"), FAULTS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("name", "place", "change", "cause"), FAULTS, ids=lambda value: value[:40] if isinstance(value, str) else "change"
+)
 def test_the_first_wrong_operation_is_named_with_its_cause(subjects, name, place, change, cause):
     trace, model = subjects(name)
     (operation,) = [one.name for one in trace.operations if one.name.endswith(place)]

@@ -1,6 +1,6 @@
 """A sweep of patching over every head and position of MiniLM, beside transformers with hooks, forward by forward.
 
-    python benchmarks/study.py
+    python benchmarks/sweeps.py
 
 Both sweeps run in this process, in turns; the hooked one on every ``--share``-th place, its time multiplied.
 """
