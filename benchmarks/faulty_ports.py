@@ -2,8 +2,9 @@
 
 A port is every operation of a small model of each architecture, computed again in float32 from its own results, with
 one fault in one place drawn at random: from the catalogue of ``minitransformer/parity/hypotheses.py``, or from a list
-that is in no catalogue, where the cause must be "unknown". What changes an operation no more than rounding does is no
-fault and is drawn again.
+that is in no catalogue, where the cause must be "unknown". What changes an operation by less than four times what is
+called wrong (32 times the noise of rounding) is drawn again. Faults of the catalogue are made by the catalogue's own
+functions: the rates tell that places are found and causes told apart, not that every mistake of the world is known.
 
     python benchmarks/faulty_ports.py --faults 300 --foreign 50
 """
