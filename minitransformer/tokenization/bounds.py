@@ -7,7 +7,7 @@ million letters.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,7 +64,7 @@ def check_token(text: str, what: str) -> str:
 
 def check_added(tokens: Iterable[Any], where: str) -> None:
     """Raise a TokenizerError if these are too many tokens to add, or too long ones."""
-    lengths = [len(str(token)) for token in tokens]
+    lengths = [len(str(token.get("content", "") if isinstance(token, Mapping) else token)) for token in tokens]
     if len(lengths) > MOST_ADDED or sum(lengths) > MOST_ADDED_LETTERS:
         raise TokenizerError(
             f"{where} has {len(lengths):,} added tokens with {sum(lengths):,} letters; there may be {MOST_ADDED:,} "

@@ -203,9 +203,9 @@ def test_head_on_chosen_places_equals_head_on_all(bert: str, monkeypatch: pytest
     original = MaskedLM.forward
     whole_calls = []
 
-    def forward(self: Any, *args: Any, **options: Any) -> Any:
+    def forward(self: Any, input_ids: Any, attention_mask: Any = None, **options: Any) -> Any:
         whole_calls.append(1)
-        return original(self, *args, **options)
+        return original(self, input_ids, attention_mask, **options)
 
     monkeypatch.setattr(type(model), "forward", forward)  # now it has a forward of its own
     whole = evaluate("fill-mask", model, RECORDS, join=None, tokenizer=bert)

@@ -138,7 +138,7 @@ ALL = {
 ORDER = """
 sequence_bias encoder_repetition_penalty repetition_penalty no_repeat_ngram encoder_no_repeat_ngram sequence_bias
 min_length prefix_allowed_tokens force_tokens_at force_tokens_at remove_invalid_values exponential_decay suppress_tokens
-suppress_tokens_at own temperature top_k top_p min_p typical_p epsilon_cutoff eta_cutoff renormalize
+suppress_tokens_at of_caller temperature top_k top_p min_p typical_p epsilon_cutoff eta_cutoff renormalize
 """.split()
 THEIR_ORDER = """
 SequenceBiasLogitsProcessor EncoderRepetitionPenaltyLogitsProcessor RepetitionPenaltyLogitsProcessor
@@ -166,7 +166,7 @@ def everything(**options: Any) -> list[Any]:
 
 def test_order():
     assert names(everything()) == ORDER
-    assert names(everything(do_sample=False)) == ORDER[: ORDER.index("own") + 1] + ["renormalize"]
+    assert names(everything(do_sample=False)) == ORDER[: ORDER.index("of_caller") + 1] + ["renormalize"]
     assert build(**{"max_length": 20}) == []
 
 

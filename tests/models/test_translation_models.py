@@ -96,7 +96,10 @@ def test_what_needs_a_target_says_so(tmp_path):
 @pytest.mark.parametrize("config", [MarianConfig, MBartConfig])
 def test_configs_that_are_refused(config):
     for wrong, message in (
-        ({"d_model": 30, "encoder_attention_heads": 4}, "d_model=30 is not a multiple of encoder_attention_heads=4"),
+        (
+            {"d_model": 30, "encoder_attention_heads": 4, "decoder_attention_heads": 5},
+            "d_model=30 is not a multiple of encoder_attention_heads=4",
+        ),
         ({"tie_encoder_decoder": True}, "tie_encoder_decoder=True is not supported"),
         ({"scale_embedding": "yes"}, "scale_embedding in config.json must be bool"),
     ):

@@ -44,7 +44,7 @@ def main(folder: str) -> None:
         except ConfigError as error:
             found[form] = str(error)
         else:
-            hidden = fast.transformer(IDS).last_hidden_state
+            hidden = fast.backbone(IDS).last_hidden_state
             distance = float((hidden.float() - expected).norm() / expected.norm())
             same = fast.generate(IDS, **GREEDY).equal(text)
             found[form] = {"distance": distance, "products": products(form), "same text": same}

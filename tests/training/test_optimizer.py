@@ -22,7 +22,7 @@ def names_by_decay(model):
 
 def test_biases_and_norms_do_not_decay_and_embeddings_do():
     found = names_by_decay(tiny_model())
-    assert "transformer.embeddings.word.weight" in found[0.1]
+    assert "backbone.embeddings.word.weight" in found[0.1]
     assert "transformer.embeddings.position.weight" in found[0.1]
     assert "transformer.decoder.blocks.0.ffn.up.weight" in found[0.1]
     assert "transformer.decoder.blocks.0.ffn.up.bias" in found[0.0]

@@ -221,7 +221,13 @@ def test_no_such_recipe(tmp_path: Path) -> None:
         read_recipe(tmp_path / "bytes.toml")
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+CIRCUITS = ("grokking", "induction")
+"""Read by examples/recipes/circuits.py, which makes its data itself."""
+
+
+@pytest.mark.parametrize(
+    "path", sorted(path for path in EXAMPLES.glob("*.toml") if path.stem not in CIRCUITS), ids=lambda path: path.stem
+)
 def test_the_committed_recipes_are_right(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.description, "say what it is"
