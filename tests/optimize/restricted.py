@@ -35,7 +35,7 @@ build.SMALLEST = 1  # models are tiny: let no matrix be too small
 @torch.no_grad()
 def main(folder: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder)
-    expected = model.transformer(IDS).last_hidden_state
+    expected = model.backbone(IDS).last_hidden_state
     text = model.generate(IDS, **GREEDY)
     found: dict[str, Any] = {}
     for form in TOLERANCES:

@@ -23,10 +23,10 @@ def names_by_decay(model):
 def test_biases_and_norms_do_not_decay_and_embeddings_do():
     found = names_by_decay(tiny_model())
     assert "backbone.embeddings.word.weight" in found[0.1]
-    assert "transformer.embeddings.position.weight" in found[0.1]
-    assert "transformer.decoder.blocks.0.ffn.up.weight" in found[0.1]
-    assert "transformer.decoder.blocks.0.ffn.up.bias" in found[0.0]
-    assert "transformer.decoder.final_norm.weight" in found[0.0]
+    assert "backbone.embeddings.position.weight" in found[0.1]
+    assert "backbone.decoder.blocks.0.ffn.up.weight" in found[0.1]
+    assert "backbone.decoder.blocks.0.ffn.up.bias" in found[0.0]
+    assert "backbone.decoder.final_norm.weight" in found[0.0]
     assert len(found[0.0]) + len(found[0.1]) == len(list(tiny_model().parameters()))
 
 
