@@ -98,6 +98,10 @@ class WrongValueError(ValueError):
     """What a value must be; `Option.read` makes an error of the caller's kind from it."""
 
 
+class BrokenTextError(WrongValueError):
+    """A text with half a character, which no other kind would take either: it says so through lists and choices."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """What a type hint accepts.
@@ -399,7 +403,8 @@ def _read_str(value: Any) -> str:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            refuse(f"valid Unicode (it is not at {error.start}; text.encode(errors='replace').decode() repairs it)")
+            repair = "text.encode(errors='replace').decode() repairs it"
+            raise BrokenTextError(f"valid Unicode (it is not at {error.start}; {repair})") from error
     return value if type(value) is str else str.__str__(value)
 
 
@@ -490,6 +495,8 @@ def _one_of(kinds: list[Kind]) -> Kind:
         for kind in kinds:
             try:
                 return kind.read(value)
+            except BrokenTextError:
+                raise
             except WrongValueError:
                 continue
         refuse(words)
@@ -544,6 +551,8 @@ def _list(item: Kind, make: Callable[[Iterable[Any]], Any]) -> Kind:
             items = _rows(value)
         try:
             return make(item.read(each) for each in items)
+        except BrokenTextError:
+            raise
         except WrongValueError:
             refuse(words)
         except TypeError:  # unhashable, for a set

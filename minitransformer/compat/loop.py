@@ -31,8 +31,8 @@ from minitransformer.training.checkpoints import Checkpoints, check_identity, lo
 from minitransformer.training.distributed import Engine
 from minitransformer.training.logs import History
 from minitransformer.training.settings import Settings
+from minitransformer.training.trainer import Clock
 from minitransformer.training.trainer import Trainer as OwnTrainer
-from minitransformer.training.trainer import _Clock
 
 IGNORED = -100
 STATE_FILE = "trainer_state.json"
@@ -180,7 +180,6 @@ class Loop(OwnTrainer):
             steps=plan.steps,
             batch_size=size,
             accumulate=args.gradient_accumulation_steps,
-            learning_rate=float(args.learning_rate) or 1e-30,
             weight_decay=float(args.weight_decay),
             betas=(float(args.adam_beta1), float(args.adam_beta2)),
             epsilon=float(args.adam_epsilon),
@@ -210,7 +209,7 @@ class Loop(OwnTrainer):
                 setattr(state, name, args.every(name, self.steps))
             hf.call("train_begin")
             clock, began, first, seen = (
-                _Clock(history.seconds, None),
+                Clock(history.seconds, None),
                 time.perf_counter(),
                 history.step,
                 history.examples,

@@ -139,7 +139,7 @@ class Trainer:
             if history.step == 0:
                 self.validation.metrics(engine)
             log = stack.enter_context(Log(self.folder, history, self.steps, speaks=engine.rank == 0))
-            clock = _Clock(history.seconds, self.settings.minutes)
+            clock = Clock(history.seconds, self.settings.minutes)
             for indices in self.plan.batches(start=history.step):
                 loss, norm = self._step(engine, optimizer, history.step, indices, clock)
                 history.count(loss, indices, int(self.plan.lengths[indices].sum()), clock.seconds())
@@ -162,7 +162,7 @@ class Trainer:
         return history
 
     def _step(
-        self, engine: Engine, optimizer: torch.optim.Optimizer, step: int, indices: list[int], clock: _Clock
+        self, engine: Engine, optimizer: torch.optim.Optimizer, step: int, indices: list[int], clock: Clock
     ) -> tuple[float, float]:
         """One step: the gradient of the whole batch, then the weights. Gives the loss and the gradient's norm."""
         settings = self.settings
@@ -248,7 +248,7 @@ class Trainer:
     def _is_due(self, every: int, history: History) -> bool:
         return history.step % every == 0 or history.step == self.steps
 
-    def _reason_to_stop(self, history: History, clock: _Clock) -> Literal["finished", "patience", "minutes"] | None:
+    def _reason_to_stop(self, history: History, clock: Clock) -> Literal["finished", "patience", "minutes"] | None:
         if history.step >= self.steps:
             return "finished"
         if self.settings.patience is not None and history.worse_evaluations >= self.settings.patience:
@@ -278,7 +278,7 @@ def _any(rows: Batch) -> bool:
     return len(next(iter(rows.values()))) > 0
 
 
-class _Clock:
+class Clock:
     """Time spent by the run, earlier starts included, and the end of what this start may take."""
 
     def __init__(self, before: float, minutes: float | None) -> None:

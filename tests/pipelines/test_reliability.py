@@ -129,7 +129,7 @@ def test_any_text(task: str, family: str, families: Families, text: str, other: 
 def test_half_a_character(task: str, families: Families, text: str, at: int) -> None:
     pipe = families.pipeline(task, ONE_EACH[task])
     texts = ["hello", "the queen of hearts"]
-    with pytest.raises(MinitransformerError, match="not valid Unicode|candidate_labels must be"):
+    with pytest.raises(MinitransformerError, match="valid Unicode"):
         if at == 0 and task in ("question-answering", "zero-shot-classification", "text-classification"):
             ask(task, pipe, texts[0], text, short=False)
         else:
