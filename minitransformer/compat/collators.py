@@ -333,22 +333,8 @@ class DataCollatorForWholeWordMask(DataCollatorForLanguageModeling):
 
 
 @dataclass
-class DataCollatorForMultipleChoice:
-    """Pad examples with several texts each; the batch has the shape (batch, choice, token).
-
-    Args:
-        tokenizer: knows how to pad.
-        padding: True or "longest", "max_length", or False.
-        max_length: for "max_length".
-        pad_to_multiple_of: round the length up.
-        return_tensors: "pt" or "np".
-    """
-
-    tokenizer: Tokenizer
-    padding: Padding = True
-    max_length: int | None = None
-    pad_to_multiple_of: int | None = None
-    return_tensors: Kind = "pt"
+class DataCollatorForMultipleChoice(DataCollatorWithPadding):
+    """Pad examples with several texts each; the batch has the shape (batch, choice, token)."""
 
     def __call__(self, features: Sequence[Any]) -> dict[str, Any]:
         """Pad and stack examples."""

@@ -75,7 +75,7 @@ def tap_names(model: nn.Module, pattern: str = "*") -> dict[str, str]:
     """The taps of ``model`` that match ``pattern``: name -> names of its axes, in the order of the forward pass.
 
     A pattern is a shell pattern and may begin at any module, so that ``encoder.blocks.0.*`` also finds
-    ``bert.encoder.blocks.0.attn.pattern``.
+    ``backbone.encoder.blocks.0.attn.pattern``.
     """
     taps = {name: module.shape for name, module in model.named_modules() if isinstance(module, Tap)}
     return {name: shape for name, shape in taps.items() if _matches(name, pattern)}
