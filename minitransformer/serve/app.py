@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +18,6 @@ from minitransformer import __version__
 from minitransformer.serve.answers import (
     answer_for,
     completion,
-    completion_event,
     completion_head,
     finish_with_reason,
     reads_old_form,
@@ -28,6 +26,7 @@ from minitransformer.serve.answers import (
 from minitransformer.serve.batching import CLOSING, Work, to_json
 from minitransformer.serve.calls import Call, read_call, read_completion, read_json
 from minitransformer.serve.errors import ApiError, invalid, wrong
+from minitransformer.serve.event_stream import EventStream
 from minitransformer.serve.generating import Event, Writing, likeliest
 from minitransformer.serve.guards import Guard, refuse
 from minitransformer.serve.metrics import Metrics
@@ -37,12 +36,10 @@ from minitransformer.serve.page import page_routes
 from minitransformer.serve.settings import Settings
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Receive
 
 BODY_SECONDS = 30.0
 """In which a body must have arrived."""
-KEEP_ALIVE_SECONDS = 10.0
-"""After which a stream that is silent sends a comment."""
 
 
 class Server:
@@ -396,84 +393,6 @@ class Server:
             raise coming.result()
         head = completion_head(served.id) if completing else None
         return EventStream(self, writing, coming.result(), events, gone, head, headers_of(writing, _characters(call)))
-
-
-class EventStream(Response):
-    """An answer whose events are sent as they come; it ends when the text does, or when the caller leaves.
-
-    Args:
-        server: counts the streams that run.
-        writing: makes the events.
-        first: the first of them.
-        events: the rest.
-        gone: is done when the caller has left.
-        head: what each event begins with on /v1/completions, or None.
-        headers: of the answer.
-    """
-
-    def __init__(
-        self,
-        server: Server,
-        writing: Writing,
-        first: Event,
-        events: asyncio.Queue[Any],
-        gone: asyncio.Future[None],
-        head: dict[str, Any] | None,
-        headers: dict[str, str],
-    ) -> None:
-        super().__init__(
-            None,
-            headers={**headers, "x-accel-buffering": "no", "cache-control": "no-cache"},
-            media_type="text/event-stream",
-        )
-        del self.headers["content-length"]
-        self.server, self.writing, self.first, self.events, self.gone, self.head_event = (
-            server, writing, first, events, gone, head
-        )  # fmt: skip
-        server.running += 1
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send."""
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            event: Event | ApiError | None = self.first
-            while event is not None and not self.gone.done():
-                await send({"type": "http.response.body", "body": self._line(event), "more_body": True})
-                if isinstance(event, ApiError) or event["details"] is not None:
-                    if self.head_event is not None:
-                        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
-                    break
-                event = await self._next(send)
-            if not self.gone.done():
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            self.writing.left = True
-            self.gone.cancel()
-            self.server.running -= 1
-            self.server.metrics.tokens += len(self.writing.ids)
-            self.server.metrics.times(self.writing.queued, self.writing.inference)
-
-    async def _next(self, send: Send) -> Event | ApiError | None:
-        coming = asyncio.ensure_future(self.events.get())
-        try:
-            while True:
-                await asyncio.wait({coming, self.gone}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                if coming.done():
-                    return coming.result()
-                if self.gone.done():
-                    return None
-                await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
-        finally:
-            if not coming.done():
-                coming.cancel()
-
-    def _line(self, event: Event | ApiError) -> bytes:
-        if isinstance(event, ApiError):
-            return b"data:" + json.dumps({"error_type": "generation", **event.body()}).encode() + b"\n\n"
-        if event["token"] is None:  # the clients want one
-            event["token"] = {"id": 0, "text": "", "logprob": None, "special": True}
-        whole = completion_event(self.head_event, event) if self.head_event is not None else event
-        return b"data:" + to_json(whole) + b"\n\n"
 
 
 def create_app(settings: Settings | None = None) -> Starlette:
