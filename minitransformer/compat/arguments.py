@@ -241,17 +241,6 @@ class TrainingArguments(metaclass=_Named):
         """The same as text."""
         return json.dumps(self.to_dict(), indent=2)
 
-    def set_training(self, **changes: Any) -> TrainingArguments:
-        """Change some; as ``dataclasses.replace``, in place."""
-        for name, value in changes.items():
-            if not hasattr(self, name):
-                raise ArgumentError(
-                    f"{type(self).__name__} has no argument {name!r}.{did_you_mean(name, asdict(self))}"
-                )
-            setattr(self, name, value)
-        self.__post_init__()
-        return self
-
 
 @dataclass
 class Seq2SeqTrainingArguments(TrainingArguments):

@@ -27,9 +27,13 @@ __all__ = [
 
 
 class DynamicCache(DecoderCache):
-    """The cache of a decoder, which grows with the text: ``model(ids, past_key_values=DynamicCache())``."""
+    """The cache of a decoder, which grows with the text: ``model(ids, past_key_values=DynamicCache())``.
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    Args:
+        config: not used: a cache learns from what is put into it.
+    """
+
+    def __init__(self, config: Any = None) -> None:
         super().__init__()
 
     def get_seq_length(self, layer_idx: int = 0) -> int:

@@ -14,6 +14,7 @@ seed alone, and are other ones than transformers draws from the same seed.
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import re
 import time
@@ -45,6 +46,8 @@ from minitransformer.compat.predicting import (
 )
 from minitransformer.compat.schedules import set_seed
 from minitransformer.errors import ArgumentError, TrainingError, warn_caller
+from minitransformer.files import write_whole
+from minitransformer.jsons import read_json
 from minitransformer.models.base import PretrainedModel
 from minitransformer.training.checkpoints import save_model
 from minitransformer.weights import load_weights, open_checkpoint
@@ -129,7 +132,7 @@ class Trainer:
 
     # Training ---------------------------------------------------------------------------------------------
 
-    def train(self, resume_from_checkpoint: str | Path | bool | None = None, **_: Any) -> TrainOutput:
+    def train(self, resume_from_checkpoint: str | Path | bool | None = None) -> TrainOutput:
         """Train from the beginning, or go on from a checkpoint.
 
         Args:
@@ -398,14 +401,15 @@ class Trainer:
             print(f"  {name:<{width}} = {metrics[name]}")
 
     def save_metrics(self, split: str, metrics: Mapping[str, float], combined: bool = True) -> None:
-        """Write metrics into ``output_dir/SPLIT_results.json``."""
-        import json
-
-        from minitransformer.files import write_whole
-
+        """Write metrics into ``output_dir/SPLIT_results.json``; ``combined`` adds them to all_results.json."""
         folder = Path(self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / f"{split}_results.json", json.dumps(dict(metrics), indent=4, sort_keys=True) + "\n")
+        told = {f"{split}_results.json": dict(metrics)}
+        if combined:
+            earlier = folder / "all_results.json"
+            told["all_results.json"] = (read_json(earlier) if earlier.exists() else {}) | dict(metrics)
+        for name, content in told.items():
+            write_whole(folder / name, json.dumps(content, indent=4, sort_keys=True) + "\n")
 
     def add_callback(self, callback: Any) -> None:
         """Call this one, too; a class is made an object."""

@@ -87,7 +87,11 @@ class Habits(nn.Module):
         return layers[-1] if layers else None
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Any = None) -> None:
-        """Compute blocks again in the backward pass instead of remembering them: less memory, more time."""
+        """Compute blocks again in the backward pass instead of remembering them: less memory, more time.
+
+        Args:
+            gradient_checkpointing_kwargs: not used: there is one way (without reentrance).
+        """
         if self._recomputed:
             return
         for block in blocks_of(self):

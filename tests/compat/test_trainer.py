@@ -269,3 +269,22 @@ def test_data_that_cannot_be_learnt_from_is_named(tmp_path: Path) -> None:
         trainer.train()
     with pytest.raises(MinitransformerError, match="no checkpoint"):
         make(minitransformer, tmp_path / "empty").train(resume_from_checkpoint=True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_metrics_are_kept_apart_and_together(tmp_path: Path) -> None:
+    trainer = make(minitransformer, tmp_path)
+    trainer.save_metrics("train", {"train_loss": 1.0})
+    trainer.save_metrics("eval", {"eval_loss": 2.0})
+    trainer.save_metrics("test", {"test_loss": 3.0}, combined=False)
+    kept = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*_results.json")}
+    assert kept["all_results.json"] == {"train_loss": 1.0, "eval_loss": 2.0}
+    assert kept["test_results.json"] == {"test_loss": 3.0}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_nothing_that_is_passed_is_swallowed(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="resume_from_chekpoint"):
+        make(minitransformer, tmp_path).train(resume_from_chekpoint=True)
+    with pytest.raises(TypeError, match="max_length"):
+        minitransformer.DynamicCache(max_length=3)
