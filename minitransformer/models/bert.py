@@ -41,7 +41,7 @@ from minitransformer.models.heads import Logits, MaskedLMHead, Pooler
 from minitransformer.models.losses import classification_loss, token_loss
 from minitransformer.models.outputs import BaseOutput, NextSentencePreTrainingOutput
 from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
-from minitransformer.weights import Ignore, Legacy, Row, Tied, WeightMap, embedding, linear, norm
+from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 
 Ids = Int[Tensor, "batch token"]
 
@@ -114,7 +114,6 @@ WEIGHTS = WeightMap(
         Tied("cls.predictions.bias", "cls.predictions.decoder.bias"),
     ],
     ignore=[Ignore("bert.embeddings.position_ids", why="the numbers 0, 1, 2, ...")],
-    legacy=[Legacy("LayerNorm.gamma", "LayerNorm.weight"), Legacy("LayerNorm.beta", "LayerNorm.bias")],
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from models.twins import TWINS
-from models.twins.twin import Twin, inputs_for, labels_for, padded, random_ids
+from models.twins.twin import Twin, inputs_for, labels_for, only, padded, random_ids
 
 import minitransformer
 from minitransformer.layers import DecoderCache
@@ -34,12 +34,11 @@ def test_everything_equals_the_reference(pair, lengths, side):
     assert_same(ours, reference, inputs, keep=keep, atol=twin.atol)
 
 
+@only(lambda twin: not twin.needs_target)
 def test_defaults_and_given_positions(pair):
     twin, ours, reference = pair
     ids = random_ids(1, 6)
     if twin.kind == "encoder-decoder":
-        if twin.head == "ForSeq2SeqLM" or twin.target:
-            pytest.skip("needs a target")
         ids[:, -1] = twin.config["eos_token_id"]
     assert_same(ours, reference, {"input_ids": ids}, atol=twin.atol)
     if "position_ids" in ours.forward_parameters():
@@ -48,10 +47,9 @@ def test_defaults_and_given_positions(pair):
         )
 
 
+@only(lambda twin: twin.has_head)
 def test_loss_and_gradients(pair):
     twin, ours, reference = pair
-    if twin.head in ("", "ForTextEncoding"):
-        pytest.skip("no loss without a head")
     inputs, _ = inputs_for(twin, [4, 9, 6], "right")
     labels = labels_for(twin, inputs)
     if twin.head == "ForSeq2SeqLM":
@@ -100,11 +98,10 @@ def reference_loss(twin, out, inputs, labels) -> torch.Tensor:
     return out.loss
 
 
+@only(lambda twin: twin.decodes)
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_cached_decoding_equals_the_full_pass(pair, side):
     twin, ours, _ = pair
-    if not twin.decodes:
-        pytest.skip("does not decode")
     ids, mask = padded([11, 6, 9], side, twin.pad)
     with torch.no_grad():
         if twin.kind == "encoder-decoder":
@@ -132,10 +129,9 @@ def test_cached_decoding_equals_the_full_pass(pair, side):
     torch.testing.assert_close(torch.cat(parts, dim=1)[mask.bool()], whole[mask.bool()], atol=1e-12, rtol=0)
 
 
+@only(lambda twin: twin.head == "ForCausalLM")
 def test_padding_changes_nothing_for_a_decoder(pair):
     twin, ours, _ = pair
-    if twin.head != "ForCausalLM":
-        pytest.skip("decoders with positions from the mask")
     for side in ("left", "right"):
         ids, mask = padded([5, 9, 2], side, twin.pad)
         batch = ours(ids, mask).logits

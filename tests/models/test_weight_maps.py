@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from models.twins import TWINS
-from models.twins.twin import Twin, inputs_for
+from models.twins.twin import Twin, inputs_for, only
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -122,9 +122,9 @@ def test_transformers_opens_what_we_save(pair, tmp_path):
     assert_same(pair.ours, repaired(again.double().eval()), inputs, keep=keep, atol=pair.twin.atol)
 
 
+@only(lambda twin: twin.has_head)
 def test_a_file_with_a_head_gives_the_model_without(pair):
-    if not pair.bound.has_head:
-        pytest.skip("has no head")
+    assert pair.bound.has_head
     if not isinstance(pair.ours.backbone, architecture(pair.ours.config.model_type).heads.get("Model", ())):
         pytest.skip("has another backbone than the model without a head")
     base = AutoModel.from_pretrained(pair.folder, dtype=torch.float64)
@@ -134,9 +134,9 @@ def test_a_file_with_a_head_gives_the_model_without(pair):
         assert torch.equal(parameter, inside[name]), name
 
 
+@only(lambda twin: twin.has_head)
 def test_a_file_without_a_head_leaves_only_the_head_to_begin_anew(pair, tmp_path):
-    if not pair.bound.has_head:
-        pytest.skip("has no head")
+    assert pair.bound.has_head
     pair.ours.backbone.save_pretrained(tmp_path)
     anew = pair.auto.from_pretrained(tmp_path, dtype=torch.float64, allow_missing_head=True)
     inside = dict(pair.ours.backbone.named_parameters())
@@ -167,19 +167,6 @@ def test_any_name_of_a_tied_tensor_will_do(pair):
                 pair.written_after(torn)
 
 
-def test_names_of_old_files_will_do(pair):
-    if not pair.table.legacy:
-        pytest.skip("has no old names")
-    old = {}
-    for name, tensor in pair.file.items():
-        for legacy in pair.table.legacy:
-            if name.endswith(legacy.new):
-                name = name.removesuffix(legacy.new) + legacy.old
-        old[name] = tensor
-    assert old.keys() != pair.file.keys()
-    assert_equal_tensors(pair.written_after(old), pair.file)
-
-
 def test_what_is_ignored_has_a_reason(pair):
     for ignore in pair.table.ignore:
         name = pair.bound.file_name(ignore.hf.format(i=0, j=0))
@@ -206,9 +193,7 @@ def test_no_two_rows_can_be_swapped_unnoticed(pair):
             unnoticed += 1
         else:
             assert largest > max(1e-6, 10 * pair.twin.atol), f"{first[0]} and {second[0]} could be swapped"
-    if not swapped:
-        pytest.skip("no two places of this head have the same shape")
-    assert swapped > unnoticed
+    assert swapped > unnoticed or not swapped  # no two places of some heads have the same shape
 
 
 def difference(x: Tensor, y: Tensor, keep: Tensor) -> Tensor:

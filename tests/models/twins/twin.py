@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 
 VOCAB_SIZE = 60
@@ -51,8 +53,22 @@ class Twin:
         return self.kind in ("decoder", "encoder-decoder") and self.head in ("", "ForCausalLM", "ForSeq2SeqLM")
 
     @property
+    def has_head(self) -> bool:
+        return self.head not in ("", "ForTextEncoding")
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether an encoder-decoder makes no decoder inputs from the source."""
+        return self.kind == "encoder-decoder" and (self.head == "ForSeq2SeqLM" or self.target)
+
+    @property
     def num_labels(self) -> int:
         return len(self.config.get("id2label", ())) or self.config.get("num_labels", 2)
+
+
+def only(applies: Callable[[Twin], bool]) -> pytest.MarkDecorator:
+    """For a test of all twins: those that it is about. The others are not collected (conftest.py)."""
+    return pytest.mark.twins.with_args(applies)
 
 
 def twins(
