@@ -164,6 +164,7 @@ def number(mine: httpx.Client, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"minitransformer_{name}"))
 
 
+@pytest.mark.slow  # a time by the clock is one only where nothing else runs
 def test_the_first_answer_comes_soon_after_the_start() -> None:
     if load() > 2:
         pytest.skip("the machine is busy with other work, so that its time says nothing")
@@ -177,7 +178,7 @@ def test_the_first_answer_comes_soon_after_the_start() -> None:
                 time.sleep(0.01)
         spent = time.monotonic() - began
     assert answer.status_code == 200
-    assert spent < 2.5 * max(1.0, 2 * load()), spent
+    assert spent < 2.5, spent
 
 
 def load() -> float:
