@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minitransformer.errors import PipelineError, warn_caller
-from minitransformer.options import plain, shown
 
 if TYPE_CHECKING:
     import torch
@@ -82,25 +81,11 @@ def find_device(device: int | str | torch.device) -> torch.device:
     """The device of that name or number; -1 is the CPU.
 
     Raises:
-        PipelineError: there is no such device here.
+        PipelineError: there is no such device here, or it holds no values.
     """
-    import torch
+    from minitransformer.models.common.loading import find_device as find
 
-    try:
-        device = plain(device)
-        if isinstance(device, bool):
-            raise TypeError("it is neither a number nor a name")
-        if isinstance(device, int):
-            accelerator = torch.accelerator.current_accelerator(check_available=True)
-            if device >= 0 and accelerator is None:
-                raise RuntimeError("there is no GPU")
-            found = torch.device("cpu") if device < 0 or accelerator is None else torch.device(accelerator.type, device)
-        else:
-            found = torch.device(device)
-        if found.type == "meta":
-            raise RuntimeError("tensors there have no values")
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise PipelineError(f"device={shown(device)} cannot be used here: {why}. Pass device='cpu'") from error
+    found = find(device, PipelineError)
+    if found.type == "meta":
+        raise PipelineError("device='meta' cannot be used here: tensors there have no values. Pass device='cpu'")
     return found
