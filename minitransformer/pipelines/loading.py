@@ -12,18 +12,17 @@ if TYPE_CHECKING:
 
     from minitransformer.hub import Repository
     from minitransformer.models.common.base import PretrainedModel
-    from minitransformer.pipelines.base import Pipeline
     from minitransformer.tokenization import Tokenizer
 
 
 def load_model(
     model: str | Path | Repository,
-    task_class: type[Pipeline],
+    auto_class: str,
     device: int | str | torch.device | None,
     dtype: torch.dtype | str | None,
     compat: str | None = None,
 ) -> PretrainedModel:
-    """Load a model with the head that the task needs, onto the device."""
+    """Load a model by the Auto class that has the head which a task needs, onto the device."""
     import torch
 
     import minitransformer.models.auto as auto
@@ -32,14 +31,13 @@ def load_model(
         dtype = "auto" if compat == "transformers" else torch.float32
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    auto_class = getattr(auto, task_class.auto_class)
-    loaded: PretrainedModel = auto_class.from_pretrained(
+    loaded: PretrainedModel = getattr(auto, auto_class).from_pretrained(
         model, dtype=dtype, device=find_device(device), allow_missing_head=False
     )
     return loaded
 
 
-def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) -> PretrainedModel:
+def check_head(model: PretrainedModel, auto_class: str, task: str) -> PretrainedModel:
     """A loaded model, if it has the head that the task needs (any model will do for features).
 
     Raises:
@@ -48,12 +46,12 @@ def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) ->
     import minitransformer.models.auto as auto
     from minitransformer.models.common.base import PretrainedModel as Base
 
-    if isinstance(model, Base) and task_class.auto_class != "AutoModel":
-        wanted = getattr(auto, task_class.auto_class).class_for(model.config)
+    if isinstance(model, Base) and auto_class != "AutoModel":
+        wanted = getattr(auto, auto_class).class_for(model.config)
         if not isinstance(model, wanted):
             raise PipelineError(
                 f"{task} needs a {wanted.__name__}, and the model is a {type(model).__name__}: load it with "
-                f"{task_class.auto_class}.from_pretrained(...)"
+                f"{auto_class}.from_pretrained(...)"
             )
     return model
 
