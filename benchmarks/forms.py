@@ -55,7 +55,7 @@ def answers(data: Path) -> tuple[str, str, Any, dict[str, Any]]:
 
 def sentiment(data: Path) -> tuple[str, str, Any, dict[str, Any]]:
     rows = [dict(zip(("text", "label"), row, strict=False)) for row in records(data / "sent_sst2/dev.tsv")[1:]]
-    names = {"0": "negative", "1": "positive"}
+    names = {"0": "NEGATIVE", "1": "POSITIVE"}
     rows = [{"text": row["text"], "label": names.get(row["label"], row["label"])} for row in rows]
     return "text-classification", "accuracy", rows[:LIMIT], {}
 
