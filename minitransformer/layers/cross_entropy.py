@@ -2,8 +2,8 @@
 
 Each function has a readable form (``F.cross_entropy``), and is held to it by a test in float64:
 
-* ``vocabulary_cross_entropy`` scores so many tokens at a time and makes their gradients at once, so that of scores there
-  is one part in memory, ever; for training, where nobody asks for them.
+* ``vocabulary_cross_entropy`` scores so many tokens at a time and makes their gradients at once, so that of scores
+  there is one part in memory, ever; for training, where nobody asks for them.
 * ``cross_entropy`` takes scores that are there already, and keeps of the way there one number a token.
 """
 
@@ -144,7 +144,9 @@ class _Loss(torch.autograd.Function):
         share, found = grad / (labels != IGNORED).sum(), torch.empty_like(logits)
         for x, y, to in _parts(logits, labels, found):
             slope = _slope(_wide(x).softmax(dim=-1), y, ctx.label_smoothing).mul_(share)
-            to.copy_(slope.masked_fill_((y == IGNORED)[:, None], 0))  # also where none counts, and the share is infinite
+            to.copy_(
+                slope.masked_fill_((y == IGNORED)[:, None], 0)
+            )  # also where none counts, and the share is infinite
         return found, None, None
 
 

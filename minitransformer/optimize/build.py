@@ -63,8 +63,8 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
     """A fast form of a model, for CPUs; the model itself stays as it is.
 
     Self-attention projects queries, keys and values in one product; linear layers read weights that are packed for
-    oneDNN, or held as float16 or 8-bit integers; the feed-forward network applies its activation on the way out. Where a part has
-    a form of its own (Transformer-XL's attention), its linear layers alone are replaced. Tables that are not
+    oneDNN, or held as float16 or 8-bit integers; the feed-forward network applies its activation on the way out. Where
+    a part has a form of its own (Transformer-XL's attention), its linear layers alone are replaced. Tables that are not
     multiplied (embeddings, norms) are shared with the model.
 
     Args:
@@ -81,8 +81,8 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
 
     Raises:
         ConfigError: no such form; the model is not on the CPU, or already optimized; or PyTorch lacks the kernels on
-            this processor, of which the message names the forms that there are (float16 wants AVX2, bfloat16 AVX512, int8
-            VNNI).
+            this processor, of which the message names the forms that there are (float16 wants AVX2, bfloat16 AVX512,
+            int8 VNNI).
     """
     name = str(dtype).removeprefix("torch.")
     if name not in FORMS:

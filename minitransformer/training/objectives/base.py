@@ -135,8 +135,9 @@ def vocabulary_loss(
 ) -> Float[Tensor, ""]:
     """Cross-entropy where there is a label, summed and divided by ``count``.
 
-    The head runs only there: a vocabulary is large, and masked LM asks for one word in seven. Its last layer is computed
-    for a part of the tokens at a time, and with it the gradient, so that the scores of all never are in memory together.
+    The head runs only there: a vocabulary is large, and masked LM asks for one word in seven. Its last layer is
+    computed for a part of the tokens at a time, and with it the gradient, so that the scores of all never are in memory
+    together.
 
     Args:
         head: scores the words of the vocabulary.
@@ -173,7 +174,7 @@ def vocabulary_loss(
 
 
 def computes_in_parts(head: nn.Module) -> TypeGuard[Scores]:
-    """Whether the last layer of a head can be computed part by part: nobody watches it, has changed it or shared it out."""
+    """Whether a head's last layer can be computed part by part: nobody watches it, changed it or shared it out."""
     if not isinstance(head, Scores) or type(head).forward is not Scores.forward or "forward" in vars(head):
         return False
     layer = head.output
