@@ -1,8 +1,9 @@
 """Parity as a tool: trace a model, compare anybody's port with it, name the first wrong operation and its cause."""
 
-from minitransformer.parity.comparison import Comparison, Row, compare, compare_files
+from minitransformer.parity.comparison import compare, compare_files
 from minitransformer.parity.divergence import compare_weights, divergence
 from minitransformer.parity.dumps import Dump, read_dump
+from minitransformer.parity.findings import UNKNOWN, Comparison, Row
 from minitransformer.parity.kinds import KINDS, Kind
 from minitransformer.parity.operations import Operation
 from minitransformer.parity.report import page
@@ -10,6 +11,7 @@ from minitransformer.parity.traces import ParityError, Trace, read_trace, write_
 
 __all__ = [
     "KINDS",
+    "UNKNOWN",
     "Comparison",
     "Dump",
     "Kind",
