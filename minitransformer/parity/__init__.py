@@ -1,13 +1,14 @@
 """Parity as a tool: trace a model, compare anybody's port with it, name the first wrong operation and its cause."""
 
 from minitransformer.parity.comparison import compare, compare_files
-from minitransformer.parity.divergence import compare_weights, divergence
+from minitransformer.parity.divergence import divergence
 from minitransformer.parity.dumps import Dump, read_dump
 from minitransformer.parity.findings import UNKNOWN, Comparison, Row
 from minitransformer.parity.kinds import KINDS, Kind
 from minitransformer.parity.operations import Operation
 from minitransformer.parity.report import page
 from minitransformer.parity.traces import ParityError, Trace, read_trace, write_trace
+from minitransformer.parity.weights import WeightDifference, compare_weights
 
 __all__ = [
     "KINDS",
@@ -19,6 +20,7 @@ __all__ = [
     "ParityError",
     "Row",
     "Trace",
+    "WeightDifference",
     "compare",
     "compare_files",
     "compare_weights",

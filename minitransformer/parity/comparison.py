@@ -245,11 +245,20 @@ def _cause(context: Context, first: Row) -> str:
                     guess = evaluator.changed(first.name, operation, change)
                 except (RuntimeError, IndexError, ValueError, KeyError):
                     continue  # it does not fit these shapes
-                if guess.shape == x.shape and error(_clipped(guess), _clipped(x)) <= limit:
+                if guess.shape == x.shape and _agrees(guess, x, limit):
                     found.append(cause)
             if found:
                 return " or ".join(dict.fromkeys(found))
     return UNKNOWN
+
+
+def _agrees(guess: Tensor, x: Tensor, limit: float) -> bool:
+    """Whether a guess is their tensor, up to so much; infinite numbers must be where they are there."""
+    endless = x.isinf()
+    if not bool(endless.any()):
+        return error(_clipped(guess), _clipped(x)) <= limit
+    same = bool((guess.masked_fill(~endless, 0.0) == x.masked_fill(~endless, 0.0)).all())
+    return same and error(guess, x, ~endless) <= limit
 
 
 def _clipped(x: Tensor) -> Tensor:

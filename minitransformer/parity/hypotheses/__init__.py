@@ -42,5 +42,7 @@ def causes(operation: Operation, context: Context) -> Iterator[Hypothesis]:
 
 def general_causes(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     """The hypotheses for operations of any kind, for which those of its own were not true."""
+    yield from anywhere.other_weights(operation, context)
     yield from anywhere.other_inputs(operation, context)
     yield from anywhere.dropped(operation, context)
+    yield from anywhere.few_bits(operation, context)

@@ -68,3 +68,47 @@ def dropped(operation: Operation, context: Context) -> Iterator[Hypothesis]:
         return (right * factor).masked_fill(gone, 0.0) if factor > 1.0 else torch.full_like(right, float("nan"))
 
     yield "dropout is on: call the port in evaluation mode", change
+
+
+def other_weights(operation: Operation, context: Context) -> Iterator[Hypothesis]:
+    """Its parameters have other numbers, where theirs are known."""
+    differing = {}
+    for role, name in operation.parameters.items():
+        theirs, own = context.weights.get(name), context.evaluator.parameters[name]
+        if theirs is not None and theirs.shape == own.shape and not torch.equal(theirs.double(), own.double()):
+            differing[role] = (name, Evaluator.widened(theirs))
+    if not differing:
+        return
+    told = operation.file_parameters
+    names = [told[role]["name"] if role in told else name for role, (name, _) in differing.items()]
+
+    def change(roles: dict[str, Tensor], constants: dict[str, Any]) -> Tensor:
+        return kinds.compute(operation.kind, {**roles, **{role: x for role, (_, x) in differing.items()}}, constants)
+
+    yield f"{' and '.join(names)} {'have' if len(names) > 1 else 'has'} other numbers than ours", change
+
+
+def few_bits(operation: Operation, context: Context) -> Iterator[Hypothesis]:
+    """Computed in a type of fewer bits than the rest, or beyond the largest number of float16."""
+    x = context.x
+    if operation.name != context.target or not operation.noise:
+        return
+    for dtype, name in ((torch.float16, "float16"), (torch.bfloat16, "bfloat16")):
+        if torch.finfo(context.worked).bits <= 16 or not bool((x.to(dtype).double() == x).all()):
+            continue
+        noise = operation.noise["bfloat16"] * (2.0**-3 if dtype == torch.float16 else 1.0)
+
+        def change(roles: dict[str, Tensor], c: dict[str, Any], noise: float = noise) -> Tensor:
+            right = kinds.compute(operation.kind, roles, c)
+            near = (x - right).abs().max() <= 8 * noise * right.pow(2).mean().sqrt()
+            return x if bool(near) else torch.full_like(right, float("nan"))
+
+        yield f"it is computed in {name}, unlike the rest", change
+        return
+
+    def beyond(roles: dict[str, Tensor], constants: dict[str, Any]) -> Tensor:
+        right = kinds.compute(operation.kind, roles, constants)
+        largest = torch.finfo(torch.float16).max
+        return right.masked_fill(right > largest, float("inf")).masked_fill(right < -largest, float("-inf"))
+
+    yield "numbers beyond 65504 become infinite: it is computed in float16", beyond
