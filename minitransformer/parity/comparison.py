@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 from minitransformer.parity.alignment import Aligned, Alignment, align, read_map
 from minitransformer.parity.dumps import read_dump
 from minitransformer.parity.evaluation import Evaluator, Recent
