@@ -8,6 +8,7 @@ from minitransformer.parity.kinds import KINDS, Kind
 from minitransformer.parity.operations import Operation
 from minitransformer.parity.report import page
 from minitransformer.parity.traces import ParityError, Trace, read_trace, write_trace
+from minitransformer.parity.verification import Stage, Verification, verify
 from minitransformer.parity.weights import WeightDifference, compare_weights
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "Operation",
     "ParityError",
     "Row",
+    "Stage",
     "Trace",
+    "Verification",
     "WeightDifference",
     "compare",
     "compare_files",
@@ -28,5 +31,6 @@ __all__ = [
     "page",
     "read_dump",
     "read_trace",
+    "verify",
     "write_trace",
 ]

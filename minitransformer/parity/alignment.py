@@ -206,6 +206,9 @@ def _ending(name: str, known: Mapping[str, Operation]) -> str:
 
 def _named(theirs: str, trace: Trace, by_name: Mapping[str, Operation], kind: str) -> list[tuple[str, int, int]]:
     """The places that a name speaks of: ours, with the part of their tensor that belongs there."""
+    if theirs.startswith("outputs."):  # of the whole model: its scores
+        scores = [name for name in by_name if name.endswith(f".{theirs.removeprefix('outputs.')}")]
+        return [(scores[0], 0, 1)] if len(scores) == 1 and theirs.endswith("logits") else []
     if theirs.startswith(("inputs/", "outputs/", "gradients/")) or theirs in trace.manifest["given"]:
         return []
     if kind == "llm-viz":
@@ -221,27 +224,39 @@ def _named(theirs: str, trace: Trace, by_name: Mapping[str, Operation], kind: st
         return [(exact[0], 0, 1)]
     if theirs.endswith((".inputs", ".inputs.args")) or ".inputs" in theirs:
         return []
-    module = re.sub(r"\.outputs?(\.\d+)?$", "", theirs)
-    return _modules(trace).get(module, []) or _modules(trace).get(module.partition(".")[2], [])
+    module, _, call = re.sub(r"\.outputs?(\.\d+)?$", "", theirs).partition("#")
+    known = _modules(trace)
+    calls = known.get(module) or known.get(module.partition(".")[2]) or []
+    number = int(call) if call.isdigit() else 0
+    return calls[number] if number < len(calls) else []
 
 
-def _modules(trace: Trace) -> dict[str, list[tuple[str, int, int]]]:
-    """Module of the checkpoint -> the tensors that it gives."""
-    known: dict[str, list[tuple[str, int, int]]] | None = trace.manifest.get("_modules")
+def _modules(trace: Trace) -> dict[str, list[list[tuple[str, int, int]]]]:
+    """Module of the checkpoint -> for each of its calls, the tensors that it gives."""
+    known: dict[str, list[list[tuple[str, int, int]]]] | None = trace.manifest.get("_modules")
     if known is None:
         known = {}
         for operation in trace.operations:
-            for role in ("weight", "table"):
-                told = operation.file_parameters.get(role)
-                if told is None or not told["name"].endswith(".weight") or "#" in operation.name:
+            told, bias = operation.file_parameters, operation.file_parameters.get("bias")
+            weight = told.get("weight", told.get("table"))
+            if weight is None or not weight["name"].endswith(".weight"):
+                continue
+            module = weight["name"].removesuffix(".weight")
+            own = bias is None or bias["name"] == f"{module}.bias"
+            if operation.kind == "linear" and operation.name.endswith("logits"):
+                if not own and not bias["name"].endswith(".bias"):  # the module knows nothing of the bias
                     continue
-                match = re.search(r"part (\d+) of (\d+)", told["how"])
-                place = (int(match[1]) - 1, int(match[2])) if match else (0, 1)
-                places = known.setdefault(told["name"].removesuffix(".weight"), [])
-                if match or not places:
-                    places.append((operation.name, *place))
-                elif operation.kind == "linear" and operation.name.endswith("logits"):
-                    known.setdefault("lm_head", [(operation.name, 0, 1)])
+                if bias is not None and not own:  # its weight is that of the embeddings
+                    module = bias["name"].removesuffix(".bias")
+                elif module in known:
+                    module = "lm_head"
+            match = re.search(r"part (\d+) of (\d+)", weight["how"])
+            place = (int(match[1]) - 1, int(match[2])) if match else (0, 1)
+            calls = known.setdefault(module, [])
+            call = sum(any(one[1:] == place for one in places) for places in calls)
+            if call == len(calls):
+                calls.append([])
+            calls[call].append((operation.name, *place))
         trace.manifest["_modules"] = known
     return known
 

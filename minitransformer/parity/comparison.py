@@ -21,6 +21,7 @@ from minitransformer.parity.findings import UNKNOWN, Comparison, Row
 from minitransformer.parity.hypotheses import Context, causes, general_causes
 from minitransformer.parity.noise import error
 from minitransformer.parity.operations import Operation, model_tensors
+from minitransformer.parity.padding import Keep, keeping, masks_of, of_side
 from minitransformer.parity.traces import ParityError, Trace, read_trace
 
 TIMES = 8.0
@@ -200,11 +201,12 @@ def _row(trace: Trace, evaluator: Evaluator, operation: Operation, aligned: Alig
     right = evaluator.compute(operation.name)
     span = evaluator.span(operation.name)
     mask = evaluator.given[operation.inputs["mask"]] if "mask" in operation.inputs else None
-    own = difference(x, right, mask)
+    keep = tokens_that_count(trace, operation)
+    own = difference(x, right, mask, keep)
     noise = sum(scaled(one.noise, worked) for one in span)
     if len(span) > 1 and own > TIMES * noise and worked != torch.float64:
-        noise += error(evaluator.compute(operation.name, worked), right, mask)
-    inherited = difference(x, trace.tensors[operation.name], mask)
+        noise += difference(evaluator.compute(operation.name, worked), right, mask, keep)
+    inherited = difference(x, trace.tensors[operation.name], mask, keep)
     wrong = not own <= TIMES * noise
     state = "wrong" if wrong else "inherits" if not inherited <= TIMES * noise else "right"
     covers = [one.name for one in span if one.kind != "identity" or one.name == operation.name]
@@ -213,8 +215,18 @@ def _row(trace: Trace, evaluator: Evaluator, operation: Operation, aligned: Alig
     )
 
 
-def difference(x: Tensor, right: Tensor, mask: Tensor | None = None) -> float:
+def tokens_that_count(trace: Trace, operation: Operation) -> Keep | None:
+    """What takes the tokens out of an operation's result that are no padding."""
+    two_sides = any(".cross_attn." in one.name for one in trace.operations)
+    mask = of_side(operation.name.partition("#")[0], masks_of(trace.manifest["inputs"]), two_sides=two_sides)
+    return keeping(operation.axes, operation.shape, mask)
+
+
+def difference(x: Tensor, right: Tensor, mask: Tensor | None = None, keep: Keep | None = None) -> float:
     """As ``noise.error``; what a mask hides must be hidden in ``x`` too, by whatever large negative number."""
+    if keep is not None:
+        mask = None if mask is None else keep(mask.expand(right.shape))
+        x, right = keep(x), keep(right)
     if mask is None:
         return error(x, right)
     seen = mask.expand(right.shape)
@@ -235,8 +247,9 @@ def scaled(noise: Mapping[str, float], dtype: torch.dtype) -> float:
 
 
 def _cause(context: Context, first: Row) -> str:
-    evaluator, x = context.evaluator, context.x
-    limit = TIMES * first.noise
+    evaluator, limit = context.evaluator, TIMES * first.noise
+    keep = tokens_that_count(context.trace, evaluator.by_name[first.name])
+    x = context.x if keep is None else keep(context.x)
     for kind in (causes, general_causes):
         for operation in evaluator.span(first.name):
             found = []
@@ -245,7 +258,9 @@ def _cause(context: Context, first: Row) -> str:
                     guess = evaluator.changed(first.name, operation, change)
                 except (RuntimeError, IndexError, ValueError, KeyError):
                     continue  # it does not fit these shapes
-                if guess.shape == x.shape and _agrees(guess, x, limit):
+                if guess.shape != context.x.shape:
+                    continue
+                if _agrees(guess if keep is None else keep(guess), x, limit):
                     found.append(cause)
             if found:
                 return " or ".join(dict.fromkeys(found))

@@ -17,7 +17,7 @@ from minitransformer.parity.operations import Operation
 def norming(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     """Of norms."""
     kind = kinds.KINDS[operation.kind]
-    for eps in (1e-5, 1e-6, 1e-12, 1e-8, 1e-7, 1e-3, 0.0):
+    for eps in dict.fromkeys((1e-5, 1e-6, 1e-12, 1e-8, 1e-7, 1e-3, 0.0, *_their_eps(operation, context))):
         if eps != operation.constants["eps"]:
             yield f"eps is {eps:g}, not {operation.constants['eps']:g}", changing(kind.function, eps=eps)
     yield "the norm's weight is missing", replacing(kind.function, "weight", torch.ones_like)
@@ -62,13 +62,25 @@ def norming(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     )
 
 
+def _their_eps(operation: Operation, context: Context) -> Iterator[float]:
+    """The eps with which a norm gives their numbers, to one digit."""
+    if operation.name != context.target:
+        return
+    roles = context.evaluator.roles(operation)
+    x = roles["x"] - (roles["x"].mean(-1, keepdim=True) if operation.kind == "norm.layer" else 0)
+    normed = (context.x - roles.get("bias", 0)) / roles["weight"]
+    eps = float(((x / normed).pow(2) - x.pow(2).mean(-1, keepdim=True)).median())
+    if 1e-14 < eps < 10:
+        yield float(f"{eps:.0e}")
+
+
 def bending(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     """Of activations."""
     own = operation.constants["activation"]
-    for name, function in ACTIVATIONS.items():
-        if function is not ACTIVATIONS[own]:
-            what = "no activation at all" if name == "linear" else f"the activation is {name}"
-            yield f"{what}, not {own}", changing(kinds.activated, activation=name)
+    others = {function: name for name, function in reversed(ACTIVATIONS.items()) if function is not ACTIVATIONS[own]}
+    for name in others.values():  # one name for each function
+        what = "no activation at all" if name == "linear" else f"the activation is {name}"
+        yield f"{what}, not {own}", changing(kinds.activated, activation=name)
     if "gated" in operation.inputs:
         yield "the gate is missing", without(kinds.activated, "gated")
         yield (
