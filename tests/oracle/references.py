@@ -25,6 +25,8 @@ def compared_with_reference(twin: Twin, folder: Path, dtypes: list[torch.dtype])
     trace = traced(ours, inputs, folder)
     found = {}
     for dtype in dtypes:
+        if dtype == torch.bfloat16 and reference.config.model_type == "ctrl":
+            continue  # transformers cannot run it: its sinusoids stay in float32
         with torch.no_grad():
             dump = modules_outputs(reference.to(dtype), inputs)
         found[dtype] = compare(trace, dump, ours, names=names_of_attentions(trace, dump), dtype=str(dtype))
