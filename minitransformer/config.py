@@ -504,7 +504,10 @@ def _checked(kind: Any, own: str, name: str, value: Any, where: str = " in confi
     options = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
     plain = tuple(typing.get_origin(option) or option for option in options)
     if float in plain and int not in plain and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)  # JSON writes 0 for 0.0
+        try:
+            return float(value)  # JSON writes 0 for 0.0
+        except OverflowError:
+            raise ConfigError(f"{name}{where} must be a number that a float can hold") from None
     wrong_bool = isinstance(value, bool) and bool not in plain
     if not isinstance(value, plain) or wrong_bool or (isinstance(value, float) and not math.isfinite(value)):
         wanted = " or ".join(option.__name__ for option in plain)
