@@ -16,7 +16,7 @@ from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_
 if TYPE_CHECKING:
     import torch
 
-    from minitransformer.models.base import PretrainedModel
+    from minitransformer.models.common.base import PretrainedModel
     from minitransformer.pipelines.base import Pipeline
     from minitransformer.pipelines.batching import BatchSize
     from minitransformer.tokenization import Tokenizer
@@ -130,9 +130,9 @@ def pipeline(
             raise PipelineError("a loaded model does not say which tokenizer belongs to it: pass tokenizer=...")
         tokenizer, tokenizer_revision = model, revision
     if isinstance(model, (str, Path)):
-        loaded = load_model(Repository(model, revision, token), task_class, device, dtype, compat)
+        loaded = load_model(Repository(model, revision, token), task_class.auto_class, device, dtype, compat)
     else:
-        loaded = check_head(model, task_class, task)
+        loaded = check_head(model, task_class.auto_class, task)
     if isinstance(tokenizer, (str, Path)):
         from minitransformer.tokenization import AutoTokenizer
 
