@@ -407,6 +407,9 @@ def _own_names(cls: type[ModelConfig], given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: a name is unknown, or a value is of the wrong type.
     """
+    for name in _KEPT:
+        if not isinstance(given.get(name, {}), Mapping):
+            raise ConfigError(f"{name} must be a dictionary, not {given[name]!r:.200}")
     values: dict[str, Any] = {name: dict(given[name]) for name in _KEPT if name in given}
     _read_labels({name: given[name] for name in _LABELS if name in given}, values)
     for name, value in given.items():

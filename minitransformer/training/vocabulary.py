@@ -237,4 +237,3 @@ def _pieces(model: bytes) -> list[Piece]:
 def _check_room(vocab_size: int, needed: int) -> None:
     if vocab_size < needed:
         raise TrainingError(f"vocab_size = {vocab_size} has no room for the {needed} letters and special tokens")
-
