@@ -29,6 +29,7 @@ ARCHITECTURES = {  # model_type in config.json -> module under minitransformer.m
     "m2m_100": "m2m100",
     "marian": "marian",
     "mbart": "mbart",
+    "mt5": "t5:MT5",
     "openai-gpt": "gpt",
     "pegasus": "pegasus",
     "roberta": "roberta",

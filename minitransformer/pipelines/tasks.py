@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
@@ -161,18 +162,21 @@ def check_loadable(name: str, given: Any) -> None:
         raise PipelineError(f"{name} must be a folder, the id of a model, or a loaded {name}, not {shown(given)}")
 
 
+def own_name(task: str) -> str:
+    """What ``TASKS`` calls a task: "ner" is token-classification, "translation_en_to_fr" is translation."""
+    name = ALIASES.get(task, task)
+    return "translation" if languages(name) else name
+
+
 def find_class(task: str) -> type[Pipeline]:
     """The class of a task's pipeline.
 
     Raises:
         PipelineError: there is no such task; the message has the nearest name and all others.
     """
-    name = plain(read_value("task", task, str, PipelineError))
-    name = ALIASES.get(name, name)
+    name = own_name(plain(read_value("task", task, str, PipelineError)))
     if name.startswith("translation_"):
-        if languages(name) is None:
-            raise PipelineError(f"task {task!r} must have the form translation_XX_to_YY, such as translation_en_to_fr")
-        name = "translation"
+        raise PipelineError(f"task {task!r} must have the form translation_XX_to_YY, such as translation_en_to_fr")
     if name not in TASKS:
         known = [*TASKS, *ALIASES, "translation_XX_to_YY"]
         raise PipelineError(f"unknown task {shown(task)}.{did_you_mean(task, known)} Known: {', '.join(sorted(known))}")
@@ -209,8 +213,8 @@ def pipeline_options(task: str) -> dict[str, Option]:
 
 def languages(task: str) -> tuple[str, str] | None:
     """Source and target of ``translation_XX_to_YY``."""
-    parts = task.split("_")
-    return (parts[1], parts[3]) if len(parts) == 4 and parts[2] == "to" and parts[1] and parts[3] else None
+    match = re.fullmatch(r"translation_(\w+?)_to_(\w+)", task)  # also eng_Latn_to_fra_Latn
+    return (match[1], match[2]) if match else None
 
 
 def guess_task(model: Any) -> str:

@@ -41,6 +41,7 @@ FAMILIES: dict[str, type[Tokenizer]] = {
     "marian": MarianTokenizer,
     "mbart": MBartTokenizer,
     "mbart50": MBart50Tokenizer,
+    "mt5": T5Tokenizer,
     "nllb": NllbTokenizer,
     "openai-gpt": OpenAIGPTTokenizer,
     "pegasus": PegasusTokenizer,
@@ -51,7 +52,7 @@ FAMILIES: dict[str, type[Tokenizer]] = {
 """``model_type`` of config.json -> tokenizer."""
 
 _ALL: tuple[type[Tokenizer], ...] = (Tokenizer, *FAMILIES.values())
-CLASSES = {family.class_name.removesuffix("Fast"): family for family in _ALL}
+CLASSES = {family.class_name.removesuffix("Fast"): family for family in _ALL} | {"MT5Tokenizer": T5Tokenizer}
 """``tokenizer_class`` of tokenizer_config.json, without ``Fast`` -> tokenizer."""
 
 
