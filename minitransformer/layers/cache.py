@@ -6,6 +6,8 @@ model reads its position offset from ``cache.length``, once. Nothing is kept ins
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,10 +17,16 @@ _FIRST_CAPACITY = 96  # tokens; buffers double from here, so appending costs amo
 
 
 class KVCache:
-    """Keys and values of one attention layer, in buffers that grow by doubling and are filled in place."""
+    """Keys and values of one attention layer, in buffers that grow by doubling and are filled in place.
 
-    def __init__(self) -> None:
+    Args:
+        copies: whether the first tokens are put into a buffer with room for more; else they stay where they are until
+            others follow, which costs nothing if none do.
+    """
+
+    def __init__(self, *, copies: bool = True) -> None:
         self.length = 0  # tokens stored
+        self._copies = copies
         self._keys: Tensor | None = None  # (batch, heads, capacity, head_size)
         self._values: Tensor | None = None
 
@@ -47,6 +55,8 @@ class KVCache:
         """Store the keys and values of new tokens; return those of all tokens so far."""
         new = keys.shape[2]
         if self._keys is None or self._values is None:
+            if not self._copies:
+                return self.store(keys, values)
             capacity = max(_FIRST_CAPACITY, new)
             self._keys, self._values = _buffer(keys, capacity), _buffer(values, capacity)
         else:
@@ -81,26 +91,50 @@ class KVCache:
 class BlockCache:
     """What one decoder block keeps: its own tokens, and the source's keys and values, projected once."""
 
-    def __init__(self) -> None:
-        self.self_attn = KVCache()
+    def __init__(self, *, copies: bool = True) -> None:
+        self.self_attn = KVCache(copies=copies)
         self.cross_attn = KVCache()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Keys and values of its own tokens, then those of the source, if there is one."""
+        for each in (self.self_attn, self.cross_attn):
+            if each.filled:
+                yield from (each.keys, each.values)
+
+    def __len__(self) -> int:
+        return sum(2 for each in (self.self_attn, self.cross_attn) if each.filled)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return tuple(self)[index]
 
 
 class DecoderCache:
-    """The caches of all decoder blocks; a block's entry appears when the block first asks for it."""
+    """The caches of all decoder blocks; a block's entry appears when the block first asks for it.
 
-    def __init__(self) -> None:
+    Args:
+        copies: see ``KVCache``.
+    """
+
+    def __init__(self, *, copies: bool = True) -> None:
         self._blocks: list[BlockCache] = []
+        self._copies = copies
 
     @property
     def length(self) -> int:
         """Number of tokens that were decoded so far, padding included: the position offset of the next one."""
         return self._blocks[0].self_attn.length if self._blocks else 0
 
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """The same, under transformers' name."""
+        return self.length
+
     def __getitem__(self, index: int) -> BlockCache:
         while len(self._blocks) <= index:
-            self._blocks.append(BlockCache())
+            self._blocks.append(BlockCache(copies=self._copies))
         return self._blocks[index]
+
+    def __iter__(self) -> Iterator[BlockCache]:
+        return iter(list(self._blocks))
 
     def __len__(self) -> int:
         return len(self._blocks)
