@@ -99,8 +99,9 @@ def test_t5_finds_its_prefix(task: str, folder: Callable[..., Path]) -> None:
     mine, theirs = both(task, path)
     assert mine.prefix == T5_TASKS[task]["prefix"]
     for options in ({}, SHORT, {"num_beams": 1, **SHORT}):
-        same(mine(TEXTS, **options), theirs(TEXTS, **options))
-    same(mine(TEXTS, batch_size=3), mine(TEXTS))
+        texts = TEXTS if options else TEXTS[:1]  # the task's own settings ask for 200 tokens
+        same(mine(texts, **options), theirs(texts, **options))
+    same(mine(TEXTS, batch_size=3, **SHORT), mine(TEXTS, **SHORT))
 
 
 def test_translation_with_marian(folder: Callable[..., Path]) -> None:
