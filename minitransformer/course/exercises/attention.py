@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from minitransformer.course import solutions
 from minitransformer.course.exercises.base import Exercise, InModel, Part, checkpoint, ids
-from minitransformer.layers import DecoderCache, MultiHeadAttention, SinusoidalPositions, View, attend, trace
+from minitransformer.layers import DecoderCache, MultiHeadAttention, SinusoidalPositions, View, attend
 
 FRENCH, ENGLISH = "Elle veut partir demain.", "She wants to leave tomorrow."
 
@@ -147,12 +148,6 @@ BLOCK = Exercise(
 # --------------------------------------------------------------------------------------------------- 5 causal mask
 
 
-class _Causal(View):
-    """A view whose mask a learner makes."""
-
-    part: Part
-
-
 def _run_mask(part: Part) -> dict[str, Tensor]:
     """A text at once, and in three pieces with a cache."""
     model, text = checkpoint("gpt2-stories"), ids("gpt2-stories", "The old man sat down by the fire.")
@@ -167,18 +162,15 @@ def _run_mask(part: Part) -> dict[str, Tensor]:
         mask = torch.as_tensor(part(q.shape[2], k.shape[2])).bool()[None, None]
         return module.mixed(attend(q, k, v, View(mask=mask), temperature=module.temperature)).transpose(1, 2).flatten(2)
 
-    import copy
-
     model = copy.deepcopy(model)
     for module in model.modules():
         if isinstance(module, MultiHeadAttention):
             module.mix = partial(own, module)  # type: ignore[method-assign]
     with torch.no_grad():
         found["the logits of the text at once"] = model(input_ids=text).logits
-        cache, logits = None, []
+        cache, logits = DecoderCache(), []
         for piece in (text[:, :4], text[:, 4:6], text[:, 6:]):
-            output = model(input_ids=piece, past_key_values=cache, use_cache=True)
-            cache, logits = output.past_key_values, [*logits, output.logits]
+            logits.append(model(input_ids=piece, past_key_values=cache).logits)
         found["the logits of the text in pieces, with a cache"] = torch.cat(logits, dim=1)
     return found
 
@@ -220,7 +212,8 @@ def _run_induction(part: Part) -> dict[str, Tensor]:
     mixed = attend(query, key, value, View(causal=True), temperature=0.01)[:, 0]
     told = mixed[:, period:-1].argmax(-1)
     right = (told == text[:, period + 1 :]).double().mean()
-    return {"the letters that it predicts": told, "its accuracy": right}
+    vectors = {"_queries": query, "_keys": key, "_values": value}
+    return {"the letters that it predicts": told, "its accuracy": right, **vectors}
 
 
 INDUCTION = Exercise(

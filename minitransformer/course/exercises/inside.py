@@ -14,9 +14,9 @@ from minitransformer.course.exercises.base import Exercise, Part, checkpoint, id
 
 # ----------------------------------------------------------------------------------------------------------- 4 heads
 
-SENTENCE = "The old farmer saw a dog near the small river ."
-DETERMINERS = [0, 4, 7]
-NOUNS = [2, 5, 9]
+SENTENCE = "The old farmer never saw a big dog or the cat near this small river but a bird sang in every tree ."
+DETERMINERS = [0, 5, 9, 12, 16, 20]
+NOUNS = [2, 7, 10, 14, 17, 21]
 """Numbers of words: each determiner, and its noun."""
 
 
@@ -27,6 +27,15 @@ def _patterns() -> Tensor:
     watched = study.run(checkpoint("bert-books"), dict(encoding), "*.attn.pattern")
     patterns = torch.cat([watched[name][0] for name in watched.calls])
     return study.to_words(patterns, encoding.word_ids(0))
+
+
+def _run_follows(part: Part) -> dict[str, Tensor]:
+    patterns = _patterns()
+    selfish = (patterns + torch.eye(patterns.shape[-1])) / 2  # as if each word looked at itself, too
+    return {
+        "the share of each head": part(patterns, DETERMINERS, NOUNS),
+        "the share of each head, were words to look at themselves, too": part(selfish, DETERMINERS, NOUNS),
+    }
 
 
 def _follow(patterns: Tensor, dependents: Sequence[int], governors: Sequence[int], way: str) -> Tensor:
@@ -44,7 +53,7 @@ def _follow(patterns: Tensor, dependents: Sequence[int], governors: Sequence[int
 FOLLOWS = Exercise(
     "follows",
     4,
-    lambda part: {"the share of each head": part(_patterns(), DETERMINERS, NOUNS)},
+    _run_follows,
     solutions.follows,
     {
         "the token itself is not left out": partial(_follow, way="itself"),
@@ -116,6 +125,7 @@ PRUNING = Exercise(
 # ------------------------------------------------------------------------------------------------------ 9 patching
 
 
+@lru_cache(maxsize=1)
 def _streams() -> tuple[Callable[[Tensor], float], Tensor, Tensor]:
     model, words = checkpoint("marian-fr-en"), tokenizer("marian-fr-en")
     she, he = (words(text_target=[word])["input_ids"][0][0] for word in ("She", "He"))
@@ -127,8 +137,16 @@ def _streams() -> tuple[Callable[[Tensor], float], Tensor, Tensor]:
     )
     inputs = {"input_ids": ids("marian-fr-en", "Il veut partir demain."), "decoder_input_ids": start}
 
+    known: dict[bytes, float] = {}
+
     def answer(stream: Tensor) -> float:
         """By how much She is likelier than He, if the encoder's second block gave this stream."""
+        key = stream.contiguous().numpy().tobytes()
+        if key not in known:
+            known[key] = measured(stream)
+        return known[key]
+
+    def measured(stream: Tensor) -> float:
         logits = study.run(model, inputs, edit={tap: lambda x: stream[None].to(x)}).output.logits
         return float(logits[0, 0, she] - logits[0, 0, he])
 
