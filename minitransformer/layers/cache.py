@@ -131,7 +131,7 @@ class DecoderCache:
     """The caches of all decoder blocks; a block's entry appears when the block first asks for it.
 
     Args:
-        copies: see ``KVCache``.
+        roomy: see ``KVCache``.
     """
 
     def __init__(self, *, roomy: bool = True) -> None:
