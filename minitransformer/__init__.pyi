@@ -152,6 +152,9 @@ from minitransformer.models.gpt2 import GPT2ForSequenceClassification as GPT2For
 from minitransformer.models.gpt2 import GPT2ForTokenClassification as GPT2ForTokenClassification
 from minitransformer.models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
 from minitransformer.models.gpt2 import GPT2Model as GPT2Model
+from minitransformer.models.m2m100 import M2M100Config as M2M100Config
+from minitransformer.models.m2m100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
+from minitransformer.models.m2m100 import M2M100Model as M2M100Model
 from minitransformer.models.marian import MarianConfig as MarianConfig
 from minitransformer.models.marian import MarianMTModel as MarianMTModel
 from minitransformer.models.marian import MarianModel as MarianModel
@@ -160,6 +163,9 @@ from minitransformer.models.mbart import MBartForConditionalGeneration as MBartF
 from minitransformer.models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
 from minitransformer.models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
 from minitransformer.models.mbart import MBartModel as MBartModel
+from minitransformer.models.pegasus import PegasusConfig as PegasusConfig
+from minitransformer.models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
+from minitransformer.models.pegasus import PegasusModel as PegasusModel
 from minitransformer.models.roberta import RobertaConfig as RobertaConfig
 from minitransformer.models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
 from minitransformer.models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
@@ -167,6 +173,13 @@ from minitransformer.models.roberta import RobertaForQuestionAnswering as Robert
 from minitransformer.models.roberta import RobertaForSequenceClassification as RobertaForSequenceClassification
 from minitransformer.models.roberta import RobertaForTokenClassification as RobertaForTokenClassification
 from minitransformer.models.roberta import RobertaModel as RobertaModel
+from minitransformer.models.t5 import MT5Config as MT5Config
+from minitransformer.models.t5 import MT5EncoderModel as MT5EncoderModel
+from minitransformer.models.t5 import MT5ForConditionalGeneration as MT5ForConditionalGeneration
+from minitransformer.models.t5 import MT5ForQuestionAnswering as MT5ForQuestionAnswering
+from minitransformer.models.t5 import MT5ForSequenceClassification as MT5ForSequenceClassification
+from minitransformer.models.t5 import MT5ForTokenClassification as MT5ForTokenClassification
+from minitransformer.models.t5 import MT5Model as MT5Model
 from minitransformer.models.t5 import T5Config as T5Config
 from minitransformer.models.t5 import T5EncoderModel as T5EncoderModel
 from minitransformer.models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
@@ -219,13 +232,20 @@ ElectraTokenizerFast: Any
 FSMTTokenizer: Any
 GPT2Tokenizer: Any
 GPT2TokenizerFast: Any
+M2M100Tokenizer: Any
 MBart50Tokenizer: Any
 MBart50TokenizerFast: Any
 MBartTokenizer: Any
 MBartTokenizerFast: Any
+MT5Tokenizer: Any
+MT5TokenizerFast: Any
 MarianTokenizer: Any
+NllbTokenizer: Any
+NllbTokenizerFast: Any
 OpenAIGPTTokenizer: Any
 OpenAIGPTTokenizerFast: Any
+PegasusTokenizer: Any
+PegasusTokenizerFast: Any
 RobertaTokenizer: Any
 RobertaTokenizerFast: Any
 T5Tokenizer: Any
