@@ -154,6 +154,22 @@ def test_wrong_arguments_are_named(arguments: dict[str, Any], said: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("text-classification", {"top_k": 3}),
+        ("text-classification", {"return_all_scores": True}),
+        ("summarization", {"return_tensors": True}),
+        ("translation", {"num_return_sequences": 2}),
+        ("question-answering", {"top_k": 2}),
+    ],
+)
+def test_options_that_give_another_form_are_named_before_the_work(task: str, options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(PipelineError, match=f"{name}=.* gives answers of another form .*: leave it out"):
+        evaluate(task, "nowhere", RECORDS, **options)
+
+
+@pytest.mark.parametrize(
     ("module", "package", "task", "record"),
     [
         ("sacrebleu.metrics", "sacrebleu", "translation", {"source": "x", "target": "y"}),
