@@ -296,6 +296,12 @@ class Trace:
             raise ParityError(f"{self.folder / MANIFEST} is damaged: its dtype is {said!r}. Trace the model again")
         return kinds[said]
 
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What the model was called with."""
+        told = self.manifest["inputs"]
+        return {name: torch.tensor(x) for name, x in told.items() if name not in ("text", "tokens")}
+
     def load_model(self, source: str | Path | None = None) -> PretrainedModel:
         """The model that was traced, in float64.
 
