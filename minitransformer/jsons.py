@@ -80,6 +80,8 @@ def read_json(
         raise error(f"{path} cannot be read: {reason.strerror or reason}") from reason
     except JSONError as reason:
         raise error(f"{path} is not valid JSON: {reason}. Fetch or copy it again, or mend it.") from reason
+    except ValueError as reason:  # a zero byte in the name
+        raise error(f"{str(path)!r} cannot be read: {reason}") from reason
 
 
 def _decoder(pairs: Callable[[list[tuple[str, Any]]], Any] | None) -> json.JSONDecoder:

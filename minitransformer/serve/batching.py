@@ -30,9 +30,12 @@ from minitransformer.pipelines.batching import Chunk, plan_batches
 from minitransformer.pipelines.generating import GeneratingPipeline
 from minitransformer.pipelines.options import Steps
 from minitransformer.serve.errors import ApiError, failed, invalid, without_paths, wrong
+from minitransformer.serve.memory import give_back
 
 logger = logging.getLogger("minitransformer.serve")
 
+TRIM_SECONDS = 1.0
+"""After which freed memory is given back, whether the model is busy or not."""
 CLOSING = "The server is shutting down: ask again."
 
 
@@ -157,6 +160,7 @@ class Worker:
         self._writing: list[Writer] = []
         self._closing = self._aborted = False
         self._pipes: dict[int, Pipeline] = {}
+        self._untidy_since: float | None = None  # since when memory waits to be given back
         self.now: Work | None = None
         self.batch_sizes: Callable[[int], None] = lambda size: None
         self.thread = threading.Thread(target=self._live, name=f"serve {name}", daemon=True)
@@ -224,7 +228,8 @@ class Worker:
         while True:
             with self._changed:
                 while not self.busy and not self._closing:
-                    self._changed.wait()
+                    if not self._changed.wait(None if self._untidy_since is None else TRIM_SECONDS):
+                        self._trim()
                 if not self.busy:
                     return
                 calls, self._calls = self._calls, deque()
@@ -237,6 +242,14 @@ class Worker:
             self._drop()
             self._write()
             self._run_batch()
+            if self._untidy_since is None:  # there is something to give back, soon
+                self._untidy_since = time.monotonic()
+            elif time.monotonic() - self._untidy_since > TRIM_SECONDS:
+                self._trim()
+
+    def _trim(self) -> None:
+        give_back()
+        self._untidy_since = None
 
     def _sort_in(self, arrived: list[Work | Writer]) -> None:
         self._to_write.extend(each for each in arrived if not isinstance(each, Work))
