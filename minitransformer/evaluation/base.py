@@ -148,7 +148,8 @@ class Evaluation(ABC):
         read = read_all(options, table, PipelineError, owner=owner, unknown=UnknownOptionError)
         of_pipe = {name: value for name, value in read.items() if name not in own}
         for name, value in of_pipe.items():
-            if name in ANOTHER_FORM and value is not None and value != table[name].default:
+            one = value is None or value is False or (type(value) is int and value == 1)
+            if name in ANOTHER_FORM and not one:
                 raise PipelineError(
                     f"{name}={shown(value)} gives answers of another form than {owner} reads: leave it out"
                 )

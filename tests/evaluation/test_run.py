@@ -60,6 +60,7 @@ def test_data_in_any_form(bert: str, data: str) -> None:
     scores = evaluate("text-classification", bert, data)
     assert evaluate("text-classification", bert, RECORDS) == scores
     assert evaluate("text-classification", bert, iter(RECORDS)) == scores
+    assert evaluate("text-classification", bert, RECORDS, top_k=1, return_all_scores=False) == scores
     assert evaluate("text-classification", bert, Path(data), columns={"label": "label", "text": "text"}) == scores
     other_names = [{"sentence": text, "gold": label} for text, label in ROWS]
     assert evaluate("text-classification", bert, other_names, columns={"text": "sentence", "label": "gold"}) == scores

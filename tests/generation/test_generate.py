@@ -169,6 +169,12 @@ def test_a_class_is_no_function(name):
             generate(ToyLM(), one(), max_new_tokens=3, **{name: value})
 
 
+@pytest.mark.parametrize("value", [torch.zeros(2), "", 0, []], ids=repr)
+def test_nothing_but_a_boolean_says_whether_to_sample(value):
+    with pytest.raises(GenerationError, match="do_sample must be True or False"):
+        generate(ToyLM(), one(), max_new_tokens=3, do_sample=value)
+
+
 def test_stop_strings_need_a_tokenizer():
     with pytest.raises(GenerationError, match="tokenizer="):
         generate(ToyLM(), one(), stop_strings="x")
