@@ -44,6 +44,8 @@ def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] 
     """
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
+        if text.startswith("\ufeff"):
+            raise ValueError("it begins with a byte order mark: save it as UTF-8 without one")
         value = (_DECODER if pairs is None else _decoder(pairs)).decode(text)
     except json.JSONDecodeError as error:
         raise JSONError(error.msg, error.lineno, error.colno) from error
