@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
@@ -90,7 +91,7 @@ def evaluate(
     for given, value in {"baseline": baseline, "limit": limit, "output": output, "predictions": predictions}.items():
         if value is not None:
             ARGUMENTS[given].read(value, PipelineError)
-    if output is not None and not Path(output).parent.is_dir():
+    if output is not None and not os.path.isdir(Path(output).parent):
         raise DataError(f"{output} cannot be written: there is no folder {Path(output).parent}")
     name = find_task(task)
     reading = {key: options.pop(key) for key in READING.keys() & options.keys()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -350,7 +351,7 @@ def read_trace(folder: str | Path) -> Trace:
     """
     folder = Path(folder)
     path = folder / MANIFEST
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ParityError(f"{folder} holds no trace, it has no {MANIFEST}: make one with minitransformer trace")
     manifest = read_json(path, error=ParityError)
     found = manifest.get("format") if isinstance(manifest, dict) else None

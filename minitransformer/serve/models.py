@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import time
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,7 +42,7 @@ class Served:
     def __init__(self, source: str, settings: Settings) -> None:
         if (
             source not in embedded_names()
-            and not Path(source).expanduser().is_dir()
+            and not os.path.isdir(os.path.expanduser(source))
             and OWNER + source in embedded_names()
         ):
             source = OWNER + source
