@@ -32,38 +32,56 @@ _AVAILABLE = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.m
 def attention(
     readable: Callable[..., Tensor],
     query: Float[Tensor, "batch heads query head_size"],
-    key: Float[Tensor, "batch heads key head_size"],
-    value: Float[Tensor, "batch heads key head_size"],
+    key: Float[Tensor, "batch kv_heads key head_size"],
+    value: Float[Tensor, "batch kv_heads key head_size"],
     view: View,
     *,
     temperature: float,
     dropout: float,
+    sharing: int = 1,
     taps: tuple[Tap, Tap, Tap],
 ) -> Float[Tensor, "batch heads query head_size"]:
     """The function of ``readable`` (``attention.attend``), in whichever form suits."""
     if any(tap.watched for tap in taps) or gradient_is_slow(query) or is_transformed(view.bias):
-        return readable(query, key, value, view, temperature=temperature, dropout=dropout, taps=taps)
-    return attend_fused(query, key, value, view, temperature=temperature, dropout=dropout)
+        return readable(query, key, value, view, temperature=temperature, dropout=dropout, sharing=sharing, taps=taps)
+    return attend_fused(query, key, value, view, temperature=temperature, dropout=dropout, sharing=sharing)
 
 
 def attend_fused(
     query: Float[Tensor, "batch heads query head_size"],
-    key: Float[Tensor, "batch heads key head_size"],
-    value: Float[Tensor, "batch heads key head_size"],
+    key: Float[Tensor, "batch kv_heads key head_size"],
+    value: Float[Tensor, "batch kv_heads key head_size"],
     view: View,
     *,
     temperature: float,
     dropout: float = 0.0,
+    sharing: int = 1,
 ) -> Float[Tensor, "batch heads query head_size"]:
     """The function of ``attend`` in one fused kernel; scores and pattern never exist as tensors."""
     T, S, hidden, causal = query.shape[2], key.shape[2], None, False
-    if view.is_causal_alone and aligned(T, S, view):
+    by_name = view.is_causal_alone and is_wide(view.window, S)
+    if by_name and aligned(T, S, view):
         causal = True
-    elif not (view.is_causal_alone and T == 1):
+    elif not (by_name and T == 1):
         hidden = view.hidden(T, S, query.dtype, query.device)
     return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=hidden, dropout_p=dropout, is_causal=causal, scale=1 / temperature
+        query,
+        key,
+        value,
+        attn_mask=hidden,
+        dropout_p=dropout,
+        is_causal=causal,
+        scale=1 / temperature,
+        enable_gqa=sharing > 1,
     )
+
+
+def is_wide(window: int | None, num_keys: int) -> bool:
+    """Whether a window hides nothing of so many tokens. A recorded model must be right for other numbers of them."""
+    if window is None:
+        return True
+    recorded = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    return not recorded and num_keys <= window
 
 
 def aligned(num_queries: int, num_keys: int, view: View) -> bool:
