@@ -11,11 +11,11 @@ from minitransformer.arguments import READING_MODELS, settle, take_repository
 from minitransformer.config import ModelConfig
 from minitransformer.errors import ArgumentError, ConfigError, did_you_mean, warn_caller
 from minitransformer.hub import Repository, as_repository
-from minitransformer.models.base import Architecture, PretrainedModel, read_config
-from minitransformer.models.loading import as_dtype
+from minitransformer.models.common.base import Architecture, PretrainedModel, read_config
+from minitransformer.models.common.loading import as_dtype
 
 if TYPE_CHECKING:
-    from minitransformer.models.base import GenerativeModel
+    from minitransformer.models.common.base import GenerativeModel
 
 ARCHITECTURES = {  # model_type in config.json -> module under minitransformer.models, or name in a module
     "albert": "albert",

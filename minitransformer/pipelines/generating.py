@@ -33,7 +33,7 @@ from minitransformer.pipelines.loading import load_model
 from minitransformer.pipelines.options import Steps
 
 if TYPE_CHECKING:
-    from minitransformer.models.base import GenerativeModel
+    from minitransformer.models.common.base import GenerativeModel
 
 GENERATE_OPTIONS = frozenset({*KNOWN, *ARGUMENTS, "generation_config"}) - {
     "transformers_version",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from minitransformer.hub import Repository
-    from minitransformer.models.base import PretrainedModel
+    from minitransformer.models.common.base import PretrainedModel
     from minitransformer.pipelines.base import Pipeline
     from minitransformer.tokenization import Tokenizer
 
@@ -47,7 +47,7 @@ def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) ->
         PipelineError: it has another one.
     """
     import minitransformer.models.auto as auto
-    from minitransformer.models.base import PretrainedModel as Base
+    from minitransformer.models.common.base import PretrainedModel as Base
 
     if isinstance(model, Base) and task_class.auto_class != "AutoModel":
         wanted = getattr(auto, task_class.auto_class).class_for(model.config)
@@ -73,7 +73,7 @@ def as_torch_dtype(dtype: torch.dtype | str | None, model: PretrainedModel) -> t
     """The type to convert a loaded model to; None for none."""
     if dtype is None:
         return None
-    from minitransformer.models.loading import as_dtype
+    from minitransformer.models.common.loading import as_dtype
 
     return as_dtype(dtype, model.config)
 

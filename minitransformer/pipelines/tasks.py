@@ -16,7 +16,7 @@ from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_
 if TYPE_CHECKING:
     import torch
 
-    from minitransformer.models.base import PretrainedModel
+    from minitransformer.models.common.base import PretrainedModel
     from minitransformer.pipelines.base import Pipeline
     from minitransformer.pipelines.batching import BatchSize
     from minitransformer.tokenization import Tokenizer

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 
 from minitransformer.errors import TrainingError
-from minitransformer.models.recomputing import blocks_of, recomputed
+from minitransformer.models.common.recomputing import blocks_of, recomputed
 from minitransformer.training import distributed
 from minitransformer.training.alone import alone
 from minitransformer.training.batches import Batch, Example, Plan, collated, example_length, seed_of, share

@@ -22,10 +22,10 @@ from minitransformer.files import together, write_whole
 from minitransformer.generation import GenerationConfig, generate, transition_scores
 from minitransformer.hub import Repository, as_repository, read_json
 from minitransformer.layers import token_positions, trace
-from minitransformer.models.boundary import can_be_read, check_inputs, is_root_of_trace
-from minitransformer.models.drawing import draw_weights, drawn_when_built
-from minitransformer.models.habits import Habits, hint_for
-from minitransformer.models.loading import (
+from minitransformer.models.common.boundary import can_be_read, check_inputs, is_root_of_trace
+from minitransformer.models.common.drawing import draw_weights, drawn_when_built
+from minitransformer.models.common.habits import Habits, hint_for
+from minitransformer.models.common.loading import (
     MODEL_ARGUMENTS,
     SAVE_ARGUMENTS,
     DTypeArgument,
@@ -35,8 +35,8 @@ from minitransformer.models.loading import (
     one_device,
     strange_classes,
 )
-from minitransformer.models.resizing import resize
-from minitransformer.models.sizes import check_room, check_sizes
+from minitransformer.models.common.resizing import resize
+from minitransformer.models.common.sizes import check_room, check_sizes
 from minitransformer.weights import (
     BACKBONE,
     WeightMap,
