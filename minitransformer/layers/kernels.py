@@ -42,7 +42,8 @@ def attention(
     taps: tuple[Tap, Tap, Tap],
 ) -> Float[Tensor, "batch heads query head_size"]:
     """The function of ``readable`` (``attention.attend``), in whichever form suits."""
-    if any(tap.watched for tap in taps) or gradient_is_slow(query) or is_transformed(view.bias):
+    watched = any(tap.watched for tap in taps)
+    if watched or gradient_is_slow(query) or gradient_is_wrong(query, view) or is_transformed(view.bias):
         return readable(query, key, value, view, temperature=temperature, dropout=dropout, sharing=sharing, taps=taps)
     return attend_fused(query, key, value, view, temperature=temperature, dropout=dropout, sharing=sharing)
 
@@ -98,6 +99,14 @@ def gradient_is_slow(query: Tensor) -> bool:
     It does in half precision on CPUs: training in bfloat16 is 1.6 times as quick without it.
     """
     return query.requires_grad and query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16)
+
+
+def gradient_is_wrong(query: Tensor, view: View) -> bool:
+    """Whether rows that may attend to nothing may count: the way back through the fused kernel is wrong for these.
+
+    Padding that lies farther behind a text than the window reaches is such a row, and some losses take padding in.
+    """
+    return query.requires_grad and view.window is not None and (view.attention_mask, view.mask) != (None, None)
 
 
 def is_transformed(bias: Tensor | None) -> bool:

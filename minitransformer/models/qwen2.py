@@ -32,8 +32,8 @@ from minitransformer.layers import (
     Stack,
     activation,
 )
-from minitransformer.models import llama_family as family
-from minitransformer.models.base import MakeBlock
+from minitransformer.models.common import llama_family as family
+from minitransformer.models.common.base import MakeBlock
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,8 +33,8 @@ from minitransformer.layers import (
     Stack,
     activation,
 )
-from minitransformer.models import llama_family as family
-from minitransformer.models.base import MakeBlock
+from minitransformer.models.common import llama_family as family
+from minitransformer.models.common.base import MakeBlock
 from minitransformer.ranges import Width
 
 

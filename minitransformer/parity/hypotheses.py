@@ -192,6 +192,37 @@ def scaling(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     yield "the keys are not transposed", lambda r, c: r["q"] @ r["k"] / c["temperature"]
     yield "queries and keys are exchanged", lambda r, c: r["k"] @ r["q"].transpose(-1, -2) / c["temperature"]
 
+    if context.evaluator.value(operation.inputs["k"]).shape[1] != heads:
+        yield "the keys' heads are shared by turns, not by heads in a row", _of(function, "k", _by_turns(heads))
+
+
+def _by_turns(heads: int) -> Callable[[Tensor], Tensor]:
+    return lambda x: x.repeat(1, heads // x.shape[1], 1, 1)
+
+
+def turning(operation: Operation, context: Context) -> Iterator[Hypothesis]:
+    """Of rotary positions."""
+    function = kinds.rotated
+
+    def side_by_side(roles: dict[str, Tensor], constants: dict[str, Any]) -> Tensor:
+        halves = rearrange(roles["x"], "b h t (k two) -> b h t (two k)", two=2)
+        return rearrange(function(**{**roles, "x": halves}, **constants), "b h t (two k) -> b h t (k two)", two=2)
+
+    yield "positions are left out: nothing is turned", lambda roles, constants: roles["x"]
+    yield "a head's pairs are taken side by side, not from its two halves", side_by_side
+    yield "the pairs are turned the other way", _of(function, "positions", lambda p: -p)
+    for shift in (1, -1):
+        yield f"positions are off by {shift}", _of(function, "positions", lambda p, shift=shift: p + shift)
+    yield (
+        "positions count padding, and not along the mask",
+        _of(function, "positions", lambda p: torch.arange(p.shape[-1])[None].expand(p.shape)),
+    )
+    for theta in (10000.0, 500000.0, 1000000.0):
+        if theta != operation.constants["theta"]:
+            yield f"theta is {theta:g}", _with(function, theta=theta)
+    if operation.constants["scaling"].get("rope_type", "default") != "default":
+        yield "the frequencies are not stretched (rope_scaling)", _with(function, scaling={})
+
 
 def masking(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     """Of biases and masks."""
@@ -263,6 +294,9 @@ def weighing(operation: Operation, context: Context) -> Iterator[Hypothesis]:
 def mixing(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     """Of the mean of values."""
     yield "the pattern is transposed", _of(kinds.mixed, "pattern", lambda p: p.transpose(-1, -2))
+    heads = context.evaluator.value(operation.inputs["pattern"]).shape[1]
+    if context.evaluator.value(operation.inputs["v"]).shape[1] != heads:
+        yield "the values' heads are shared by turns, not by heads in a row", _of(kinds.mixed, "v", _by_turns(heads))
 
 
 def norming(operation: Operation, context: Context) -> Iterator[Hypothesis]:
@@ -492,6 +526,7 @@ def dropped(operation: Operation, context: Context) -> Iterator[Hypothesis]:
 TABLE: dict[str, tuple[Callable[[Operation, Context], Iterator[Hypothesis]], ...]] = {
     "linear": (projections,),
     "attention.heads": (projections, cut_heads),
+    "attention.rotated": (turning,),
     "attention.out": (projections, joined_heads),
     "attention.raw_scores": (scaling,),
     "attention.scores": (masking,),

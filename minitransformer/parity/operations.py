@@ -108,6 +108,7 @@ class _Walk:
             "blocks": self._stack,
             "groups": self._stack,
             "query": self._attention,
+            "theta": self._rotary,
             "down": self._feed_forward,
             "attn_norm": self._block,
             "tables": self._embeddings,
@@ -184,10 +185,15 @@ class _Walk:
     def _attention(self, name: str, parent: str, leaf: str, owner: Any) -> _Found:
         cross = parent.endswith("cross_attn")
         own = {tap: self.last.get(f"{parent}.{tap}", "") for tap in "q k v r raw_scores scores pattern mixed".split()}
+        if leaf in ("q", "k") and getattr(owner, "rotary", None) is not None:
+            turn, place = owner.rotary, f"{parent}.rotary.q{name.removeprefix(f'{parent}.{leaf}')}"
+            inputs = {"x": self.last[f"{parent}.rotary.{leaf}"], "positions": self._extra(place, "positions")}
+            return "attention.rotated", inputs, {"theta": turn.theta, "scaling": turn.scaling}, {}
         if leaf in ("q", "k", "v"):
             part = {"q": "query", "k": "key", "v": "value"}[leaf]
             source = self.encoded if cross and leaf != "q" else self.sub
-            constants, parameters = {"heads": owner.num_heads}, _parameters(f"{parent}.{part}")
+            heads = owner.num_heads if leaf == "q" else getattr(owner, "num_kv_heads", owner.num_heads)
+            constants, parameters = {"heads": heads}, _parameters(f"{parent}.{part}")
             remembered = "" if leaf == "q" else self._extra(name, "remembered")
             if remembered:
                 return "attention.heads.remembered", {"x": source, "remembered": remembered}, constants, parameters
@@ -212,6 +218,16 @@ class _Walk:
             return "attention.mixed", {"pattern": own["pattern"], "v": own["v"]}, {}, {}
         self.finished.add(parent.rpartition(".")[2])
         return "attention.out", {"mixed": own["mixed"]}, {}, _parameters(f"{parent}.output")
+
+    def _rotary(self, name: str, parent: str, leaf: str, owner: Any) -> _Found:
+        attention = parent.rpartition(".")[0]
+        heads = self.recording.shapes[name][1]
+        parameters = _parameters(f"{attention}.{'query' if leaf == 'q' else 'key'}")
+        normed = getattr(owner, f"{leaf}_norm", None)
+        if normed is None:
+            return "attention.heads", {"x": self.sub}, {"heads": heads}, parameters
+        parameters["norm"] = f"{parent}.{leaf}_norm.weight"
+        return "attention.heads.normed", {"x": self.sub}, {"heads": heads, "eps": float(normed.eps)}, parameters
 
     def _feed_forward(self, name: str, parent: str, leaf: str, owner: Any) -> _Found:
         if leaf == "pre":
@@ -290,7 +306,7 @@ class _Walk:
         return "head.frequent", {"x": source}, {"shortlist": clusters[0][1]}, tables
 
     def _norm(self, name: str, module: Any, source: str) -> _Found:
-        if module is None:
+        if module is None or isinstance(module, nn.Identity):
             return "identity", {"x": source}, {}, {}
         kind = "norm.layer" if isinstance(module, nn.LayerNorm) else "norm.rms"
         return kind, {"x": source}, {"eps": float(module.eps)}, _parameters(name)

@@ -17,10 +17,10 @@ from minitransformer.config import ModelConfig, key
 from minitransformer.errors import ConfigError
 from minitransformer.layers import DecoderCache, Embeddings, Stack, View, activation, token_positions
 from minitransformer.layers.rotary import SCALINGS, Rotary
-from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel, single_stack
-from minitransformer.models.heads import Logits
-from minitransformer.models.outputs import BaseOutput
+from minitransformer.models.common import heads
+from minitransformer.models.common.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.common.heads import Logits
+from minitransformer.models.common.outputs import BaseOutput
 from minitransformer.ranges import Count, Layers, Positions, Range, Rate, Theta, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 
