@@ -30,6 +30,7 @@ ARCHITECTURES = {  # model_type in config.json -> module under minitransformer.m
     "marian": "marian",
     "mbart": "mbart",
     "mistral": "mistral",
+    "modernbert": "modernbert",
     "openai-gpt": "gpt",
     "qwen2": "qwen2",
     "qwen3": "qwen3",

@@ -34,7 +34,7 @@ from minitransformer.layers import (
     activation,
 )
 from minitransformer.models.common import llama_family as family
-from minitransformer.models.common.base import MakeBlock
+from minitransformer.models.common.base import Architecture, MakeBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +98,7 @@ class LlamaForQuestionAnswering(LlamaPretrained, family.QuestionAnswering):
     WEIGHTS = family.llama_weights("transformer", also="model")
 
 
-ARCHITECTURE = family.architecture(
-    LlamaConfig,
+ARCHITECTURE = Architecture.of(
     LlamaModel,
     LlamaForCausalLM,
     LlamaForSequenceClassification,

@@ -33,7 +33,7 @@ from minitransformer.layers import (
     activation,
 )
 from minitransformer.models.common import llama_family as family
-from minitransformer.models.common.base import MakeBlock
+from minitransformer.models.common.base import Architecture, MakeBlock
 from minitransformer.ranges import Count, Positions, Width
 
 
@@ -99,8 +99,7 @@ class MistralForQuestionAnswering(MistralPretrained, family.QuestionAnswering):
     """Where in a text the answer starts and ends."""
 
 
-ARCHITECTURE = family.architecture(
-    MistralConfig,
+ARCHITECTURE = Architecture.of(
     MistralModel,
     MistralForCausalLM,
     MistralForSequenceClassification,

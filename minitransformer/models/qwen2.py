@@ -33,7 +33,7 @@ from minitransformer.layers import (
     activation,
 )
 from minitransformer.models.common import llama_family as family
-from minitransformer.models.common.base import MakeBlock
+from minitransformer.models.common.base import Architecture, MakeBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,7 @@ class Qwen2ForQuestionAnswering(Qwen2Pretrained, family.QuestionAnswering):
     WEIGHTS = family.llama_weights("transformer", also="model")
 
 
-ARCHITECTURE = family.architecture(
-    Qwen2Config,
+ARCHITECTURE = Architecture.of(
     Qwen2Model,
     Qwen2ForCausalLM,
     Qwen2ForSequenceClassification,

@@ -34,7 +34,7 @@ from minitransformer.layers import (
     activation,
 )
 from minitransformer.models.common import llama_family as family
-from minitransformer.models.common.base import MakeBlock
+from minitransformer.models.common.base import Architecture, MakeBlock
 from minitransformer.ranges import Width
 
 
@@ -100,8 +100,7 @@ class Qwen3ForQuestionAnswering(Qwen3Pretrained, family.QuestionAnswering):
     WEIGHTS = family.llama_weights("transformer", also="model")
 
 
-ARCHITECTURE = family.architecture(
-    Qwen3Config,
+ARCHITECTURE = Architecture.of(
     Qwen3Model,
     Qwen3ForCausalLM,
     Qwen3ForSequenceClassification,

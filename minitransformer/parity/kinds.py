@@ -177,6 +177,12 @@ def residual(x: Tensor, sublayer: Tensor) -> Tensor:
     return x + sublayer
 
 
+def mean(x: Tensor, counted: Tensor | None = None) -> Tensor:
+    """The mean of a text's vectors, without padding."""
+    share = x.new_ones(x.shape[:2]) if counted is None else counted.to(x.dtype)
+    return torch.einsum("bt,btd->bd", share / share.sum(1, keepdim=True), x)
+
+
 def activated(x: Tensor, gated: Tensor | None = None, *, activation: str) -> Tensor:
     """Bent, and let through a gate."""
     result = ACTIVATIONS[activation](x)
@@ -257,6 +263,7 @@ KINDS: dict[str, Kind] = {
     "attention.out": Kind("join_heads(mixed) @ weight.T + bias", joined),
     "residual": Kind("x + sublayer", residual),
     "activation": Kind("activation(x) * gated", activated),
+    "mean": Kind("sum(x * counted) / sum(counted) over tokens", mean),
     "positions.relative": Kind("table[bucket(key - query)]", relative_positions),
     "head.frequent": Kind("log_softmax(concat(x @ words.T + bias, x @ clusters.T + clusters_bias))", adaptive_frequent),
     "head.adaptive": Kind(

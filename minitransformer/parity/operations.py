@@ -14,6 +14,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from minitransformer.layers import ACTIVATIONS, tap_names
+from minitransformer.models.common.heads import MeanPooler
 from minitransformer.parity.kinds import KINDS, compute
 from minitransformer.parity.recording import Recording
 from minitransformer.weights.ops import Op, Same, Split, Then, Transpose
@@ -115,6 +116,8 @@ class _Walk:
             "word": self._embeddings,
         }
         read = next((reader for part, reader in readers.items() if hasattr(owner, part)), self._relative_positions)
+        if isinstance(owner, MeanPooler):
+            read = self._mean
         self.last[tap] = name
         kind, inputs, constants, parameters = read(name, parent, leaf, cast(Any, owner))
         parameters = {role: own for role, own in parameters.items() if own in self.known}
@@ -261,6 +264,10 @@ class _Walk:
             "bidirectional": owner.bidirectional,
         }
         return "positions.relative", {}, constants, {"table": f"{parent}.bias.weight"}
+
+    def _mean(self, name: str, parent: str, leaf: str, owner: Any) -> _Found:
+        self.pooled = name
+        return "mean", {"x": self.stream, "counted": self._extra(name, "counted")}, {}, {}
 
     def _pooler(self, name: str, parent: str, leaf: str, owner: Any) -> _Found:
         if leaf == "out":

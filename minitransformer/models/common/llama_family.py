@@ -18,7 +18,7 @@ from minitransformer.errors import ConfigError
 from minitransformer.layers import DecoderCache, Embeddings, Stack, View, activation, token_positions
 from minitransformer.layers.rotary import SCALINGS, Rotary
 from minitransformer.models.common import heads
-from minitransformer.models.common.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.common.base import PretrainedModel, single_stack
 from minitransformer.models.common.heads import Logits
 from minitransformer.models.common.outputs import BaseOutput
 from minitransformer.ranges import Count, Layers, Positions, Range, Rate, Theta, TokenId, Width
@@ -293,8 +293,3 @@ class QuestionAnswering(heads.QuestionAnswering, Pretrained):
         super().__init__(config)
         self.backbone = self.make_backbone()
         self.head = Logits(config.hidden_size, 2)
-
-
-def architecture(config: type[LlamaFamilyConfig], model: type[Decoder], *with_heads: type[Pretrained]) -> Architecture:
-    """The registry's line."""
-    return Architecture(config, {"Model": model, **{str(kind.HEAD): kind for kind in with_heads}})
