@@ -82,7 +82,7 @@ class WithHead(ModernBertPretrained):
         super().__init__(config)
         pools = self.HEAD == "ForSequenceClassification" and config.classifier_pooling == "mean"
         self.backbone = ModernBertModel(config, pools=pools)
-        self.head = files.make_head(config, self.HEAD, self.backbone.embeddings.word)
+        self.head: nn.Module = files.make_head(config, self.HEAD, self.backbone.embeddings.word)
 
 
 class ModernBertForMaskedLM(WithHead, heads.MaskedLM):
