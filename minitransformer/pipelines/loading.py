@@ -6,25 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minitransformer.errors import PipelineError, warn_caller
-from minitransformer.options import plain, shown
 
 if TYPE_CHECKING:
     import torch
 
     from minitransformer.hub import Repository
     from minitransformer.models.common.base import PretrainedModel
-    from minitransformer.pipelines.base import Pipeline
     from minitransformer.tokenization import Tokenizer
 
 
 def load_model(
     model: str | Path | Repository,
-    task_class: type[Pipeline],
+    auto_class: str,
     device: int | str | torch.device | None,
     dtype: torch.dtype | str | None,
     compat: str | None = None,
 ) -> PretrainedModel:
-    """Load a model with the head that the task needs, onto the device."""
+    """Load a model by the Auto class that has the head which a task needs, onto the device."""
     import torch
 
     import minitransformer.models.auto as auto
@@ -33,14 +31,13 @@ def load_model(
         dtype = "auto" if compat == "transformers" else torch.float32
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    auto_class = getattr(auto, task_class.auto_class)
-    loaded: PretrainedModel = auto_class.from_pretrained(
+    loaded: PretrainedModel = getattr(auto, auto_class).from_pretrained(
         model, dtype=dtype, device=find_device(device), allow_missing_head=False
     )
     return loaded
 
 
-def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) -> PretrainedModel:
+def check_head(model: PretrainedModel, auto_class: str, task: str) -> PretrainedModel:
     """A loaded model, if it has the head that the task needs (any model will do for features).
 
     Raises:
@@ -49,12 +46,12 @@ def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) ->
     import minitransformer.models.auto as auto
     from minitransformer.models.common.base import PretrainedModel as Base
 
-    if isinstance(model, Base) and task_class.auto_class != "AutoModel":
-        wanted = getattr(auto, task_class.auto_class).class_for(model.config)
+    if isinstance(model, Base) and auto_class != "AutoModel":
+        wanted = getattr(auto, auto_class).class_for(model.config)
         if not isinstance(model, wanted):
             raise PipelineError(
                 f"{task} needs a {wanted.__name__}, and the model is a {type(model).__name__}: load it with "
-                f"{task_class.auto_class}.from_pretrained(...)"
+                f"{auto_class}.from_pretrained(...)"
             )
     return model
 
@@ -82,25 +79,11 @@ def find_device(device: int | str | torch.device) -> torch.device:
     """The device of that name or number; -1 is the CPU.
 
     Raises:
-        PipelineError: there is no such device here.
+        PipelineError: there is no such device here, or it holds no values.
     """
-    import torch
+    from minitransformer.models.common.loading import find_device as find
 
-    try:
-        device = plain(device)
-        if isinstance(device, bool):
-            raise TypeError("it is neither a number nor a name")
-        if isinstance(device, int):
-            accelerator = torch.accelerator.current_accelerator(check_available=True)
-            if device >= 0 and accelerator is None:
-                raise RuntimeError("there is no GPU")
-            found = torch.device("cpu") if device < 0 or accelerator is None else torch.device(accelerator.type, device)
-        else:
-            found = torch.device(device)
-        if found.type == "meta":
-            raise RuntimeError("tensors there have no values")
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise PipelineError(f"device={shown(device)} cannot be used here: {why}. Pass device='cpu'") from error
+    found = find(device, PipelineError)
+    if found.type == "meta":
+        raise PipelineError("device='meta' cannot be used here: tensors there have no values. Pass device='cpu'")
     return found

@@ -130,9 +130,9 @@ def pipeline(
             raise PipelineError("a loaded model does not say which tokenizer belongs to it: pass tokenizer=...")
         tokenizer, tokenizer_revision = model, revision
     if isinstance(model, (str, Path)):
-        loaded = load_model(Repository(model, revision, token), task_class, device, dtype, compat)
+        loaded = load_model(Repository(model, revision, token), task_class.auto_class, device, dtype, compat)
     else:
-        loaded = check_head(model, task_class, task)
+        loaded = check_head(model, task_class.auto_class, task)
     if isinstance(tokenizer, (str, Path)):
         from minitransformer.tokenization import AutoTokenizer
 

@@ -30,6 +30,7 @@ from minitransformer.models.common.loading import (
     SAVE_ARGUMENTS,
     DTypeArgument,
     as_dtype,
+    find_device,
     init_arguments,
     known_names,
     one_device,
@@ -278,6 +279,7 @@ class PretrainedModel(Habits):
         dtype = options.pop("torch_dtype", None) or dtype
         if (device_map := options.pop("device_map", None)) is not None:
             device = one_device(device_map)
+        device = find_device(device)
         generation_config = options.pop("generation_config", None)
         init = {name: options.pop(name) for name in init_arguments(cls) if name in options}
         files = {name: options.pop(name, None) for name in ("use_safetensors", "variant")}
@@ -304,7 +306,7 @@ class PretrainedModel(Habits):
                 source,
                 cls.WEIGHTS,
                 dtype=dtype,
-                device=torch.device(device),
+                device=device,
                 allow_missing=allowed,
                 leave_out=dict.fromkeys(model.own_head_parameters(), NEW_HEAD) if new_head else None,
                 keep_float32=cls.FLOAT32 if dtype == torch.float16 else (),

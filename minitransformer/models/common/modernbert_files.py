@@ -13,7 +13,7 @@ from minitransformer.config import ModelConfig, key
 from minitransformer.errors import ConfigError
 from minitransformer.layers import MultiHeadAttention, View, activation
 from minitransformer.models.common.base import PretrainedModel
-from minitransformer.models.common.heads import NormedClassifier
+from minitransformer.models.common.heads import NormedScores
 from minitransformer.ranges import Count, Layers, Positions, Rate, Theta, TokenId, Width
 from minitransformer.weights import Row, Split, Tied, WeightMap, embedding, fused_qkv, linear, norm
 
@@ -160,11 +160,11 @@ def layer_norm(config: ModernBertConfig) -> partial[nn.LayerNorm]:
     return partial(nn.LayerNorm, config.hidden_size, eps=config.norm_eps, bias=config.norm_bias)
 
 
-def make_head(config: ModernBertConfig, task: str | None, word: nn.Embedding) -> NormedClassifier:
+def make_head(config: ModernBertConfig, task: str | None, word: nn.Embedding) -> NormedScores:
     """A head: transform, normalise, score words (by their own table, if they are tied) or labels."""
     is_words = task == "ForMaskedLM"
     num_classes = config.vocab_size if is_words else 2 if task == "ForQuestionAnswering" else config.num_labels
-    head = NormedClassifier(
+    head = NormedScores(
         config.hidden_size,
         num_classes,
         activation(config.classifier_activation),
