@@ -53,7 +53,7 @@ _ANY_ARCHITECTURE_IGNORES = {
     "transformers_version": "says what wrote the file",
     "finetuning_task": "says what the file was trained for",
     "tokenizer_class": "read by the tokenizer",
-    "use_cache": "the caller owns the cache",
+    "use_cache": "says whether a call by hand gives its cache",
     "output_past": "the caller owns the cache",
     "return_dict": "outputs are always objects",
     "return_dict_in_generate": "asked for at the call",
@@ -106,7 +106,13 @@ SYNONYMS = {
 }
 """Our field -> names that other programs have for it, for hints."""
 
-_READABLE = {"use_cache": True, "return_dict": True, "use_return_dict": True, "torchscript": False}
+_READABLE = {
+    "use_cache": True,
+    "return_dict": True,
+    "use_return_dict": True,
+    "torchscript": False,
+    "keys_to_ignore_at_inference": ["past_key_values"],
+}
 """What transformers' configs say where a file says nothing, of keys that have no meaning here."""
 
 

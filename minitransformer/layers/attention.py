@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from minitransformer.layers.kernels import attention, linear
+from minitransformer.layers.part import Part
 from minitransformer.layers.taps import Tap
 from minitransformer.layers.view import View
 
@@ -62,7 +63,7 @@ def attend(
     return torch.einsum("bhts, bhsk -> bhtk", pattern, value)  # weighted mean of the values
 
 
-class MultiHeadAttention(nn.Module):
+class MultiHeadAttention(Part):
     """Several attentions side by side, each on its own projection of the input (section 3.2.2).
 
     Self-attention, or with a ``memory`` in the view cross-attention.

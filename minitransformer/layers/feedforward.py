@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from minitransformer.layers.activations import Activation
 from minitransformer.layers.kernels import linear
+from minitransformer.layers.part import Part
 from minitransformer.layers.taps import Tap
 
 
-class FeedForward(nn.Module):
+class FeedForward(Part):
     """Each token alone: widen, bend, narrow.
 
     Args:
@@ -49,7 +50,7 @@ class FeedForward(nn.Module):
         return linear(self.down, hidden)
 
 
-class GatedFeedForward(nn.Module):
+class GatedFeedForward(Part):
     """Each token alone, with a gate: what one projection lets through of another (https://arxiv.org/abs/2002.05202).
 
     Args:

@@ -205,6 +205,12 @@ class AutoModelForSequenceClassification(AutoModel):
     HEAD = "ForSequenceClassification"
 
 
+class AutoModelForMultipleChoice(AutoModel):
+    """Choose the text that fits best."""
+
+    HEAD = "ForMultipleChoice"
+
+
 class AutoModelForTokenClassification(AutoModel):
     """Label every token."""
 

@@ -117,6 +117,7 @@ WEIGHTS = WeightMap(
             linear("classifier.dense", "head.dense"),
             linear("classifier.out_proj", "head.output"),
         ],
+        "ForMultipleChoice": linear("classifier", "head.output"),
         "ForTokenClassification": linear("classifier", "head.output"),
         "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
@@ -213,6 +214,15 @@ class RobertaForSequenceClassification(heads.SequenceClassification, RobertaPret
         self.head = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.head_dropout)
 
 
+class RobertaForMultipleChoice(heads.MultipleChoice, RobertaPretrained):
+    """Which of several texts fits best, from the pooled vectors."""
+
+    def __init__(self, config: RobertaConfig) -> None:
+        super().__init__(config)
+        self.backbone = RobertaModel(config)
+        self.head = Logits(config.hidden_size, 1, dropout=config.dropout)
+
+
 class RobertaForTokenClassification(heads.TokenClassification, RobertaPretrained):
     """A label for every token."""
 
@@ -237,6 +247,7 @@ ARCHITECTURE = Architecture(
         "Model": RobertaModel,
         "ForMaskedLM": RobertaForMaskedLM,
         "ForSequenceClassification": RobertaForSequenceClassification,
+        "ForMultipleChoice": RobertaForMultipleChoice,
         "ForTokenClassification": RobertaForTokenClassification,
         "ForQuestionAnswering": RobertaForQuestionAnswering,
     },

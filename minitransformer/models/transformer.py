@@ -146,6 +146,7 @@ class TransformerPretrained(PretrainedModel):
     CONFIG = TransformerConfig
     WEIGHTS = WEIGHTS
     INTERMEDIATES = encoder_decoder()
+    SCALED_VECTORS = ("encoder_", "decoder_")
     config: TransformerConfig
 
 

@@ -141,7 +141,7 @@ class Pooler(Part):
         return self.out(torch.tanh(self.pre(linear(self.dense, x[:, 0]))))
 
 
-class MeanPooler(nn.Module):
+class MeanPooler(Part):
     """A text's vector: the mean of those of its tokens that are not padding."""
 
     def __init__(self) -> None:
