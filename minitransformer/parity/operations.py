@@ -145,7 +145,7 @@ class _Walk:
         if hasattr(owner, "tables"):
             if leaf == "output":
                 self.stream = self.embedded = name
-                return "scale", {"x": self.last[f"{parent}.words"]}, {"scale": owner.hidden_size**0.5}, {}
+                return "scale", {"x": self.last[f"{parent}.words"]}, {"scale": owner.scale}, {}
             tables = {f"table.{i}": f"{parent}.tables.{i}.weight" for i in range(len(owner.tables))}
             tables |= {f"projection.{i}": f"{parent}.projections.{i}.weight" for i in range(len(owner.projections))}
             clusters = [list(cluster) for cluster in owner.clusters]
