@@ -65,7 +65,6 @@ from minitransformer.compat.tokenizers import PreTrainedTokenizer as PreTrainedT
 from minitransformer.compat.tokenizers import PreTrainedTokenizerFast as PreTrainedTokenizerFast
 from minitransformer.compat.trainer import Seq2SeqTrainer as Seq2SeqTrainer
 from minitransformer.compat.trainer import Trainer as Trainer
-from minitransformer.config import ModelConfig as PretrainedConfig
 from minitransformer.errors import ArgumentError as ArgumentError
 from minitransformer.errors import CheckpointError as CheckpointError
 from minitransformer.errors import ConfigError as ConfigError
@@ -123,7 +122,6 @@ from minitransformer.models.bert import BertForQuestionAnswering as BertForQuest
 from minitransformer.models.bert import BertForSequenceClassification as BertForSequenceClassification
 from minitransformer.models.bert import BertForTokenClassification as BertForTokenClassification
 from minitransformer.models.bert import BertModel as BertModel
-from minitransformer.models.common.base import PretrainedModel as PreTrainedModel
 from minitransformer.models.ctrl import CTRLConfig as CTRLConfig
 from minitransformer.models.ctrl import CTRLForSequenceClassification as CTRLForSequenceClassification
 from minitransformer.models.ctrl import CTRLLMHeadModel as CTRLLMHeadModel

@@ -19,6 +19,7 @@ from minitransformer.layers.positions import (
     sinusoids,
     token_positions,
 )
+from minitransformer.layers.rotary import NormedRotary, Rotary, rotary_frequencies
 from minitransformer.layers.taps import Tap, Trace, tap_names, trace
 from minitransformer.layers.view import View, causal_mask
 
@@ -35,12 +36,14 @@ __all__ = [
     "KVCache",
     "LearnedPositions",
     "MultiHeadAttention",
+    "NormedRotary",
     "PostNormBlock",
     "PostNormCrossBlock",
     "PreNormBlock",
     "PreNormCrossBlock",
     "RMSNorm",
     "RelativePositions",
+    "Rotary",
     "SinusoidalPositions",
     "Stack",
     "Tap",
@@ -54,6 +57,7 @@ __all__ = [
     "linear",
     "positions_from_padding",
     "relative_buckets",
+    "rotary_frequencies",
     "sinusoids",
     "tap_names",
     "tied",

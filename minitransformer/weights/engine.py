@@ -300,6 +300,7 @@ class _Names:
         self.idle = [template(name) for name in bound.idle]
         self.ignored = [(template(ignore.hf), ignore.why) for ignore in table.ignore]
         self.prefixed = any(name.startswith(self.prefix) for name in file_names)
+        self.other = "" if self.prefixed or table.also is None else f"{table.also}."
 
     def is_backbone(self, hf: str) -> bool:
         return not self.bound.has_head or not self.is_head(hf)
@@ -311,6 +312,8 @@ class _Names:
         for legacy in self.legacy:
             if name.endswith(legacy.old):
                 name = name.removesuffix(legacy.old) + legacy.new
+        if self.other and name.startswith(self.other):
+            return self.prefix + name.removeprefix(self.other)
         if not self.prefix:  # most files of this architecture go without, but some heads' have it
             return name.removeprefix(f"{self.bound.table.prefix}.")
         if self.prefixed or any(head.fullmatch(name) for head in self.heads):

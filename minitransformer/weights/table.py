@@ -45,6 +45,7 @@ class WeightMap:
         ignore: tensors of files that have no use; the backbone's with the prefix.
         legacy: ends of names in old files.
         file_prefix: how those names begin in files that we write, if not with ``prefix`` and a dot.
+        also: how they begin in files of other tasks.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class WeightMap:
         ignore: Sequence[Ignore] = (),
         legacy: Sequence[Legacy] = (),
         file_prefix: str | None = None,
+        also: str | None = None,
     ) -> None:
-        self.prefix = prefix
+        self.prefix, self.also = prefix, also
         self.file_prefix = prefix + "." if file_prefix is None else file_prefix
         self.backbone = list(_flat(backbone))
         self.heads = {task: list(_flat(rows)) for task, rows in (heads or {}).items()}

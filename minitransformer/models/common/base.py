@@ -73,6 +73,11 @@ class Architecture:
     config: type[ModelConfig]
     heads: Mapping[str, type[PretrainedModel]]
 
+    @classmethod
+    def of(cls, model: type[PretrainedModel], *with_heads: type[PretrainedModel]) -> Architecture:
+        """That of a model without a head, and of those with one, whose classes say for which task they are."""
+        return cls(model.CONFIG, {"Model": model, **{str(kind.HEAD): kind for kind in with_heads}})
+
 
 class PretrainedModel(Habits):
     """Base of all models.
