@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         MinitransformerError,
         MissingFileError,
         PipelineError,
+        RegistrationError,
         SavingError,
         TokenizerError,
         TraceError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         AutoModelForTextEncoding,
         AutoModelForTokenClassification,
     )
+    from minitransformer.models.parts import register_part
     from minitransformer.pipelines import pipeline
     from minitransformer.tokenization import AutoTokenizer
 
@@ -65,6 +67,7 @@ _HOMES = {
         "MinitransformerError",
         "MissingFileError",
         "PipelineError",
+        "RegistrationError",
         "SavingError",
         "TokenizerError",
         "TraceError",
@@ -88,6 +91,7 @@ _HOMES = {
         "AutoModelForTextEncoding",
         "AutoModelForTokenClassification",
     ),
+    "minitransformer.models.parts": ("register_part",),
     "minitransformer.pipelines": ("pipeline",),
     "minitransformer.tokenization": ("AutoTokenizer",),
 }
@@ -118,6 +122,7 @@ __all__ = [
     "MinitransformerError",
     "MissingFileError",
     "PipelineError",
+    "RegistrationError",
     "SavingError",
     "TokenizerError",
     "TraceError",
@@ -127,6 +132,7 @@ __all__ = [
     "fast_linear",
     "generate",
     "pipeline",
+    "register_part",
     "tap_names",
     "trace",
 ]
