@@ -50,10 +50,11 @@ if TYPE_CHECKING:
         AutoModelForSequenceClassification,
         AutoModelForTextEncoding,
         AutoModelForTokenClassification,
+        register_architecture,
     )
     from minitransformer.models.parts import register_part
-    from minitransformer.pipelines import pipeline
-    from minitransformer.tokenization import AutoTokenizer
+    from minitransformer.pipelines import pipeline, register_pipeline
+    from minitransformer.tokenization import AutoTokenizer, register_tokenizer
 
 _HOMES = {
     "minitransformer.errors": (
@@ -90,10 +91,11 @@ _HOMES = {
         "AutoModelForSequenceClassification",
         "AutoModelForTextEncoding",
         "AutoModelForTokenClassification",
+        "register_architecture",
     ),
     "minitransformer.models.parts": ("register_part",),
-    "minitransformer.pipelines": ("pipeline",),
-    "minitransformer.tokenization": ("AutoTokenizer",),
+    "minitransformer.pipelines": ("pipeline", "register_pipeline"),
+    "minitransformer.tokenization": ("AutoTokenizer", "register_tokenizer"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -132,7 +134,10 @@ __all__ = [
     "fast_linear",
     "generate",
     "pipeline",
+    "register_architecture",
     "register_part",
+    "register_pipeline",
+    "register_tokenizer",
     "tap_names",
     "trace",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from minitransformer.errors import RegistrationError, did_you_mean
@@ -28,11 +28,15 @@ def register(kind: str, names: dict[str, Thing], name: str, thing: Thing, *, tak
         raise RegistrationError(f"the name of a {kind} must be a text of at least one letter, not {name!r:.60}")
     if name in taken:
         raise RegistrationError(f"the {kind} {name!r} is one of the library's own: choose another name")
-    if name in names and _home(names[name]) != _home(thing):
-        raise RegistrationError(
-            f"the {kind} {name!r} is registered already, as {_home(names[name])}: choose another name for {_home(thing)}"
-        )
+    if name in names and not is_same(names[name], thing):
+        old, new = _home(names[name]), _home(thing)
+        raise RegistrationError(f"the {kind} {name!r} is registered already, as {old}: choose another name for {new}")
     names[name] = thing
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two classes are one, or the same one of a module that was run again."""
+    return _home(one) == _home(other)
 
 
 def _home(thing: Any) -> str:
@@ -40,18 +44,22 @@ def _home(thing: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def installed(group: str, name: str) -> EntryPoint | None:
-    """The entry point of that name that an installed package offers, or None.
+def load_installed(group: str, name: str) -> Any:
+    """What an installed package offers under a name, or None: the package's code runs, as if it were imported.
 
     Raises:
-        RegistrationError: two packages offer different things under it.
+        RegistrationError: two packages offer different things under it, or it cannot be loaded.
     """
     found = {point.value: point for point in entry_points(group=group, name=name)}
     if len(found) > 1:
-        raise RegistrationError(
-            f"several packages offer {name!r} in {group}: {', '.join(found)}; uninstall all but one"
-        )
-    return next(iter(found.values()), None)
+        places = ", ".join(found)
+        raise RegistrationError(f"several packages offer {name!r} in {group}: {places}; uninstall all but one")
+    for value, point in found.items():
+        try:
+            return point.load()
+        except Exception as error:
+            raise RegistrationError(f"{value}, which offers {name!r} in {group}, cannot be loaded: {error}") from error
+    return None
 
 
 def installed_names(group: str) -> list[str]:

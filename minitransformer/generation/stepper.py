@@ -103,8 +103,8 @@ class Stepper:
             wrong = next((i for i, found in enumerate(lengths) if found != length), 0)
             held = lengths[wrong] if lengths else 0
             raise GenerationError(
-                f"block {wrong} did not extend its cache, which holds {held} of {length} tokens: let its attention call "
-                "keys, values = view.cache.append(keys, values), and attend to these; or pass use_cache=False"
+                f"block {wrong} did not extend its cache, which holds {held} of {length} tokens: let its attention "
+                "call keys, values = view.cache.append(keys, values), and attend to these; or pass use_cache=False"
             )
 
     def reorder(self, rows: Tensor) -> None:

@@ -43,7 +43,7 @@ def arguments_of(module: nn.Module) -> dict[str, Any]:
     as PyTorch's own layers have them (``in_features``, ``eps``; ``bias`` is whether there is one).
 
     Raises:
-        TypeError: an argument without a default value is neither remembered nor an attribute, or has no name (``*args``).
+        TypeError: an argument without a default value is neither remembered nor an attribute, or has no name.
     """
     init: Any = type(module).__init__
     made, args, kwargs = module.__dict__.get("_made_with", (None, (), {}))
@@ -73,7 +73,7 @@ def arguments_of(module: nn.Module) -> dict[str, Any]:
 
 
 def like(cls: Callable[..., Module], **changes: Any) -> Callable[[nn.Module], Module]:
-    """A function that makes a ``cls`` from the arguments of an old module: as many as ``cls`` takes, but for ``changes``.
+    """A function that makes a ``cls`` from the arguments of an old module, as many as it takes, but for ``changes``.
 
     Args:
         cls: the class of the new module.

@@ -298,8 +298,8 @@ def described_parts(model: Any) -> dict[str, Any] | None:
         more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
         raise RegistrationError(
             f"{type(model).__name__} was changed after it was built, and its files could not say so: "
-            f"{'; '.join(changes[:3])}{more}. Register the class, register_part('a-name', Class), before its modules are "
-            f"made, or make the change in a subclass of {type(model).__name__}"
+            f"{'; '.join(changes[:3])}{more}. Register the class, register_part('a-name', Class), before its modules "
+            f"are made, or make the change in a subclass of {type(model).__name__}"
         )
     described: dict[str, Any] = {}
     first: dict[int, str] = {}

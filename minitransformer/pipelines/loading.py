@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from minitransformer.errors import PipelineError, warn_caller
+from minitransformer.errors import ConfigError, PipelineError, RegistrationError, did_you_mean, warn_caller
 from minitransformer.options import plain, shown
 
 if TYPE_CHECKING:
@@ -27,14 +27,11 @@ def load_model(
     """Load a model with the head that the task needs, onto the device."""
     import torch
 
-    import minitransformer.models.auto as auto
-
     if dtype is None:
         dtype = "auto" if compat == "transformers" else torch.float32
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    auto_class = getattr(auto, task_class.auto_class)
-    loaded: PretrainedModel = auto_class.from_pretrained(
+    loaded: PretrainedModel = auto_class(task_class).from_pretrained(
         model, dtype=dtype, device=find_device(device), allow_missing_head=False
     )
     return loaded
@@ -46,17 +43,44 @@ def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) ->
     Raises:
         PipelineError: it has another one.
     """
-    import minitransformer.models.auto as auto
+    from minitransformer.models.auto import AutoModel
     from minitransformer.models.base import PretrainedModel as Base
 
-    if isinstance(model, Base) and task_class.auto_class != "AutoModel":
-        wanted = getattr(auto, task_class.auto_class).class_for(model.config)
-        if not isinstance(model, wanted):
-            raise PipelineError(
-                f"{task} needs a {wanted.__name__}, and the model is a {type(model).__name__}: load it with "
-                f"{task_class.auto_class}.from_pretrained(...)"
-            )
+    loads = auto_class(task_class)
+    if not isinstance(model, Base) or loads is AutoModel:
+        return model
+    if issubclass(loads, AutoModel):
+        try:
+            wanted, fits = loads.class_for(model.config).__name__, isinstance(model, loads.class_for(model.config))
+        except ConfigError:  # a class of an architecture that nobody has registered
+            wanted, fits = f"model with the head {loads.HEAD}", model.HEAD == loads.HEAD
+    else:
+        wanted, fits = loads.__name__, isinstance(model, loads)
+    if not fits:
+        raise PipelineError(
+            f"{task} needs a {wanted}, and the model is a {type(model).__name__}: load it with "
+            f"{loads.__name__}.from_pretrained(...)"
+        )
     return model
+
+
+def auto_class(task_class: type[Pipeline]) -> Any:
+    """The class that loads a task's model: an Auto class, or a model class of a user's own.
+
+    Raises:
+        RegistrationError: there is no Auto class of that name.
+    """
+    import minitransformer.models.auto as auto
+
+    named = task_class.auto_class
+    found = getattr(auto, named, None) if isinstance(named, str) else named
+    if not hasattr(found, "from_pretrained"):
+        known = [name for name in vars(auto) if name.startswith("AutoModel")]
+        raise RegistrationError(
+            f"the auto_class of {task_class.__name__} must be a model class, or one of {', '.join(known)}, "
+            f"not {named!r:.60}.{did_you_mean(named, known)}"
+        )
+    return found
 
 
 def check_vocabularies(model: PretrainedModel, tokenizer: Tokenizer) -> None:
