@@ -22,7 +22,7 @@ from minitransformer.config import ModelConfig, ignored_keys, required_values
 from minitransformer.hub import Repository
 from minitransformer.layers import Tap
 from minitransformer.models.auto import AutoConfig, architecture
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 from minitransformer.options import harmless
 from minitransformer.weights import LoadReport, Op, Then, explain, load_weights, open_checkpoint, without_memory
 from minitransformer.weights.engine import Line

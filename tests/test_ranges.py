@@ -11,7 +11,7 @@ import torch
 
 from minitransformer import AutoConfig, CheckpointError, ConfigError
 from minitransformer.models.auto import ARCHITECTURES, architecture
-from minitransformer.models.sizes import check_room, check_sizes
+from minitransformer.models.common.sizes import check_room, check_sizes
 from minitransformer.ranges import IsToken, Range, bounds
 from minitransformer.weights.sources import Tensors
 

@@ -75,7 +75,7 @@ _OTHERS = {
     ),
     "minitransformer.generation.streamers": "TextIteratorStreamer TextStreamer",
     "minitransformer.config": "PretrainedConfig=ModelConfig",
-    "minitransformer.models.base": "PreTrainedModel=PretrainedModel",
+    "minitransformer.models.common.base": "PreTrainedModel=PretrainedModel",
     "minitransformer.pipelines.base": "Pipeline",
 }
 

@@ -48,8 +48,8 @@ from minitransformer.compat.schedules import set_seed
 from minitransformer.errors import ArgumentError, TrainingError, warn_caller
 from minitransformer.files import write_whole
 from minitransformer.jsons import read_json
-from minitransformer.models.base import PretrainedModel
-from minitransformer.models.parts import check_savable
+from minitransformer.models.common.base import PretrainedModel
+from minitransformer.models.common.parts import check_savable
 from minitransformer.training.checkpoints import save_model
 from minitransformer.weights import load_weights, open_checkpoint
 

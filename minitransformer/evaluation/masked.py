@@ -123,7 +123,7 @@ class MaskedTokens(LanguageModelling):
 
 def mask_logits(pipe: Pipeline, rows: Sequence[Row]) -> Tensor:
     """The scores of all words at the hidden places of all rows, (places, vocabulary)."""
-    from minitransformer.models.heads import MaskedLM
+    from minitransformer.models.common.heads import MaskedLM
     from minitransformer.pipelines.batching import collate
 
     mask = torch.tensor(pipe.tokenizer.mask_token_id)

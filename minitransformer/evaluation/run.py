@@ -17,7 +17,7 @@ from minitransformer.options import Count, Option, declared, read_value, shown
 from minitransformer.pipelines.tasks import ALIASES, languages, pipeline
 
 if TYPE_CHECKING:
-    from minitransformer.models.base import PretrainedModel
+    from minitransformer.models.common.base import PretrainedModel
     from minitransformer.tokenization import Tokenizer
 
 Data = str | Path | Sequence[str | Path] | Iterable[Mapping[str, Any]]

@@ -11,13 +11,13 @@ from minitransformer.arguments import READING_MODELS, settle, take_repository
 from minitransformer.config import ModelConfig
 from minitransformer.errors import ArgumentError, ConfigError, did_you_mean, warn_caller
 from minitransformer.hub import Repository, as_repository
-from minitransformer.models.base import Architecture, PretrainedModel, read_config
-from minitransformer.models.loading import as_dtype
-from minitransformer.models.registering import GROUP, REGISTERED, check_architecture
+from minitransformer.models.common.base import Architecture, PretrainedModel, read_config
+from minitransformer.models.common.loading import as_dtype
+from minitransformer.models.common.registering import GROUP, REGISTERED, check_architecture
 from minitransformer.registers import installed_names, load_installed, register
 
 if TYPE_CHECKING:
-    from minitransformer.models.base import GenerativeModel
+    from minitransformer.models.common.base import GenerativeModel
 
 ARCHITECTURES = {  # model_type in config.json -> module under minitransformer.models, or name in a module
     "albert": "albert",

@@ -39,18 +39,18 @@ from minitransformer.layers import (
     activation,
     tied,
 )
-from minitransformer.models import seq2seq
-from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
-from minitransformer.models.fairseq import (
+from minitransformer.models.common import seq2seq
+from minitransformer.models.common.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
+from minitransformer.models.common.fairseq import (
     FAIRSEQ_HEADS,
     FAIRSEQ_VERSIONS,
     SHARED_WORDS,
     FairseqConfig,
     fairseq_layers,
 )
-from minitransformer.models.heads import DenseClassifier, Logits
-from minitransformer.models.outputs import Seq2SeqOutput
-from minitransformer.models.seq2seq import need_source
+from minitransformer.models.common.heads import DenseClassifier, Logits
+from minitransformer.models.common.outputs import Seq2SeqOutput
+from minitransformer.models.common.seq2seq import need_source
 from minitransformer.ranges import Rate, TokenId, Width
 from minitransformer.weights import WeightMap, embedding, norm
 

@@ -35,11 +35,11 @@ from minitransformer.layers import (
     View,
     activation,
 )
-from minitransformer.models import heads
-from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
-from minitransformer.models.heads import Logits, MaskedLMHead, Pooler
-from minitransformer.models.losses import classification_loss, token_loss
-from minitransformer.models.outputs import BaseOutput, NextSentencePreTrainingOutput
+from minitransformer.models.common import heads
+from minitransformer.models.common.base import Architecture, MakeBlock, PretrainedModel, single_stack
+from minitransformer.models.common.heads import Logits, MaskedLMHead, Pooler
+from minitransformer.models.common.losses import classification_loss, token_loss
+from minitransformer.models.common.outputs import BaseOutput, NextSentencePreTrainingOutput
 from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 

@@ -37,10 +37,10 @@ from minitransformer.layers import (
     activation,
     sinusoids,
 )
-from minitransformer.models import heads
-from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
-from minitransformer.models.heads import DenseClassifier, Logits, MaskedLMHead
-from minitransformer.models.outputs import BaseOutput, LogitsOutput, QuestionAnsweringOutput
+from minitransformer.models.common import heads
+from minitransformer.models.common.base import Architecture, MakeBlock, PretrainedModel, single_stack
+from minitransformer.models.common.heads import DenseClassifier, Logits, MaskedLMHead
+from minitransformer.models.common.outputs import BaseOutput, LogitsOutput, QuestionAnsweringOutput
 from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 

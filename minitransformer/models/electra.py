@@ -37,11 +37,11 @@ from minitransformer.layers import (
     View,
     activation,
 )
-from minitransformer.models import heads
-from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
-from minitransformer.models.heads import DenseClassifier, Logits, MaskedLMHead
-from minitransformer.models.losses import replaced_token_loss
-from minitransformer.models.outputs import BaseOutput, LogitsOutput
+from minitransformer.models.common import heads
+from minitransformer.models.common.base import Architecture, MakeBlock, PretrainedModel, single_stack
+from minitransformer.models.common.heads import DenseClassifier, Logits, MaskedLMHead
+from minitransformer.models.common.losses import replaced_token_loss
+from minitransformer.models.common.outputs import BaseOutput, LogitsOutput
 from minitransformer.ranges import Count, Layers, Positions, Rate, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 

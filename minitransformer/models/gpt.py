@@ -41,10 +41,10 @@ from minitransformer.layers import (
     tied,
     token_positions,
 )
-from minitransformer.models import heads
-from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, single_stack
-from minitransformer.models.heads import Logits
-from minitransformer.models.outputs import BaseOutput
+from minitransformer.models.common import heads
+from minitransformer.models.common.base import Architecture, MakeBlock, PretrainedModel, single_stack
+from minitransformer.models.common.heads import Logits
+from minitransformer.models.common.outputs import BaseOutput
 from minitransformer.ranges import Count, Layers, Positions, Rate, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, fused_qkv, linear, norm
 

@@ -38,12 +38,12 @@ from minitransformer.layers import (
     activation,
     tied,
 )
-from minitransformer.models import seq2seq
-from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
-from minitransformer.models.fairseq import FAIRSEQ_HEADS, SHARED_WORDS, FairseqConfig, fairseq_layers
-from minitransformer.models.heads import Logits
-from minitransformer.models.outputs import Seq2SeqOutput
-from minitransformer.models.seq2seq import need_source
+from minitransformer.models.common import seq2seq
+from minitransformer.models.common.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
+from minitransformer.models.common.fairseq import FAIRSEQ_HEADS, SHARED_WORDS, FairseqConfig, fairseq_layers
+from minitransformer.models.common.heads import Logits
+from minitransformer.models.common.outputs import Seq2SeqOutput
+from minitransformer.models.common.seq2seq import need_source
 from minitransformer.ranges import TokenId, Width
 from minitransformer.weights import Ignore, Tied, WeightMap, embedding
 from minitransformer.weights.sources import Source

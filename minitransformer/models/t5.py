@@ -48,11 +48,11 @@ from minitransformer.layers import (
     tied,
 )
 from minitransformer.layers import linear as linear_layer
-from minitransformer.models import heads, seq2seq
-from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder, single_stack
-from minitransformer.models.heads import DenseClassifier, Logits
-from minitransformer.models.outputs import BaseOutput, LogitsOutput, Seq2SeqOutput
-from minitransformer.models.seq2seq import need_source
+from minitransformer.models.common import heads, seq2seq
+from minitransformer.models.common.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder, single_stack
+from minitransformer.models.common.heads import DenseClassifier, Logits
+from minitransformer.models.common.outputs import BaseOutput, LogitsOutput, Seq2SeqOutput
+from minitransformer.models.common.seq2seq import need_source
 from minitransformer.ranges import Count, Layers, Rate, Spread, TokenId, Width
 from minitransformer.weights import Ignore, Row, Tied, WeightMap, embedding, linear, norm
 

@@ -14,7 +14,7 @@
     3.4    word vectors x sqrt(hidden size); one table for                  TransformerModel below,
            source, target and the logits                                    TransformerForConditionalGeneration below
     3.5    sines and cosines of the position                                layers/positions.py: sinusoids
-    5.4    dropout on sublayers and embeddings; label smoothing             here; models/losses.py: token_loss
+    5.4    dropout on sublayers and embeddings; label smoothing             here; models/common/losses.py: token_loss
     6.1    beam search                                                      generation/generate.py
 
 Every other file in this folder changes some line of that table, and says which. The way from source to target through
@@ -62,12 +62,12 @@ from minitransformer.layers import (
     activation,
     tied,
 )
-from minitransformer.models import seq2seq
-from minitransformer.models.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
-from minitransformer.models.fairseq import FairseqConfig, fairseq_layers
-from minitransformer.models.heads import Logits
-from minitransformer.models.outputs import Seq2SeqOutput
-from minitransformer.models.seq2seq import need_source
+from minitransformer.models.common import seq2seq
+from minitransformer.models.common.base import Architecture, MakeBlock, PretrainedModel, encoder_decoder
+from minitransformer.models.common.fairseq import FairseqConfig, fairseq_layers
+from minitransformer.models.common.heads import Logits
+from minitransformer.models.common.outputs import Seq2SeqOutput
+from minitransformer.models.common.seq2seq import need_source
 from minitransformer.ranges import Count, Layers, TokenId, Width
 from minitransformer.weights import Ignore, Tied, WeightMap, embedding
 

@@ -52,10 +52,10 @@ from minitransformer.layers import (
 )
 from minitransformer.layers import linear as linear_layer
 from minitransformer.layers.kernels import attention
-from minitransformer.models.base import Architecture, GenerativeModel, PretrainedModel, single_stack
-from minitransformer.models.heads import Logits, last_token, need_ends
-from minitransformer.models.losses import classification_loss
-from minitransformer.models.outputs import RecurrentLogitsOutput, RecurrentOutput
+from minitransformer.models.common.base import Architecture, GenerativeModel, PretrainedModel, single_stack
+from minitransformer.models.common.heads import Logits, last_token, need_ends
+from minitransformer.models.common.losses import classification_loss
+from minitransformer.models.common.outputs import RecurrentLogitsOutput, RecurrentOutput
 from minitransformer.ranges import Count, Layers, Length, Rate, Spread, TokenId, Width
 from minitransformer.weights import Row, Tied, WeightMap, embedding, fused_qkv, linear, norm
 

@@ -15,7 +15,7 @@ from minitransformer.layers import FeedForward, MultiHeadAttention
 from minitransformer.layers.activations import ACTIVATIONS, Activation
 from minitransformer.layers.adaptive import AdaptiveLogSoftmax
 from minitransformer.layers.blocks import BLOCKS
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 from minitransformer.optimize.blocks import fuse_block
 from minitransformer.optimize.parts import FastAttention, FusedAttention, FusedFeedForward, NoDropout, ProductLinear
 from minitransformer.optimize.products import (

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 from minitransformer.parity.alignment import Aligned, Alignment, align, read_map
 from minitransformer.parity.dumps import read_dump
 from minitransformer.parity.evaluation import Evaluator

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from minitransformer.jsons import read_json
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 from minitransformer.parity.traces import ParityError
 
 

@@ -29,7 +29,7 @@ from minitransformer.hub import Repository
 from minitransformer.jsons import read_json
 from minitransformer.layers import tap_names
 from minitransformer.models.auto import AutoConfig, architecture
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 from minitransformer.parity.noise import measure
 from minitransformer.parity.operations import Operation, model_tensors, operations
 from minitransformer.parity.recording import record

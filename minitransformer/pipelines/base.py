@@ -47,7 +47,7 @@ from minitransformer.pipelines.options import Options, Steps
 from minitransformer.pipelines.streaming import is_stream, listed, naming_input, read_stream, stream
 
 if TYPE_CHECKING:
-    from minitransformer.models.base import PretrainedModel
+    from minitransformer.models.common.base import PretrainedModel
     from minitransformer.tokenization import Encoding, Tokenizer
 
 logger = logging.getLogger("minitransformer")

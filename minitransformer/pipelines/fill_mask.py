@@ -11,7 +11,7 @@ from torch import Tensor
 
 from minitransformer.errors import PipelineError
 from minitransformer.layers import fast_linear
-from minitransformer.models.heads import MaskedLM
+from minitransformer.models.common.heads import MaskedLM
 from minitransformer.options import INTERNAL, Count, Rows
 from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.batching import ALONE, AUTO_TOKENS, Chunk, Sharing, chunk_length

@@ -33,7 +33,7 @@ from minitransformer.pipelines.loading import load_model
 from minitransformer.pipelines.options import Steps
 
 if TYPE_CHECKING:
-    from minitransformer.models.base import GenerativeModel
+    from minitransformer.models.common.base import GenerativeModel
 
 GENERATE_OPTIONS = frozenset({*KNOWN, *ARGUMENTS, "generation_config"}) - {
     "transformers_version",
@@ -218,7 +218,7 @@ class GeneratingPipeline(Pipeline):
         known = super().translate(options)
         assistant = known.get("assistant_model")
         if isinstance(assistant, (str, Path)):
-            known["assistant_model"] = load_model(assistant, type(self), self.device, self.dtype)
+            known["assistant_model"] = load_model(assistant, self.auto_class, self.device, self.dtype)
         text = known.pop("stop_sequence", None)
         if text is not None:
             ids = self.tokenizer.encode(self.check_text(text, "stop_sequence"), add_special_tokens=False)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from minitransformer.errors import PipelineError, RegistrationError, did_you_mean, warn_caller
 from minitransformer.hub import Repository
 from minitransformer.options import Option, plain, read_value, shown
-from minitransformer.pipelines.loading import as_torch_dtype, auto_class, check_head, check_vocabularies, load_model
+from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_vocabularies, load_model, loading_class
 from minitransformer.registers import register
 
 if TYPE_CHECKING:
     import torch
 
-    from minitransformer.models.base import PretrainedModel
+    from minitransformer.models.common.base import PretrainedModel
     from minitransformer.pipelines.base import Pipeline
     from minitransformer.pipelines.batching import BatchSize
     from minitransformer.tokenization import Tokenizer
@@ -133,9 +133,9 @@ def pipeline(
             raise PipelineError("a loaded model does not say which tokenizer belongs to it: pass tokenizer=...")
         tokenizer, tokenizer_revision = model, revision
     if isinstance(model, (str, Path)):
-        loaded = load_model(Repository(model, revision, token), task_class, device, dtype, compat)
+        loaded = load_model(Repository(model, revision, token), task_class.auto_class, device, dtype, compat)
     else:
-        loaded = check_head(model, task_class, task)
+        loaded = check_head(model, task_class.auto_class, task)
     if isinstance(tokenizer, (str, Path)):
         from minitransformer.tokenization import AutoTokenizer
 
@@ -186,7 +186,7 @@ def register_pipeline(task: str, pipeline_class: type[Pipeline]) -> type[Pipelin
         raise RegistrationError(
             f"{pipeline_class.__name__} lacks auto_class: the class that loads its model, or the name of an Auto class"
         )
-    auto_class(pipeline_class)
+    loading_class(pipeline_class.auto_class)
     if isinstance(task, str) and task.startswith("translation_"):
         raise RegistrationError(
             f"the task {task!r:.60} would be a pair of languages of 'translation': choose another name"

@@ -54,7 +54,11 @@ class Server:
         self.shelf = Shelf(settings)
         self.metrics = Metrics()
         self.closing = False
-        self.running = 0
+
+    @property
+    def running(self) -> int:
+        """How many requests are being answered."""
+        return self.metrics.running
 
     # Routes: inference ------------------------------------------------------------------------------------
 
@@ -221,7 +225,7 @@ class Server:
         self, request: Request, served: Served, call: Call, *, unwrap: bool = False, completing: bool = False
     ) -> Response:
         request.state.task = call.task
-        self.running += 1
+        self.metrics.running += 1
         try:
             await self._ready(request, served, call)
             if call.stream:
@@ -230,7 +234,7 @@ class Server:
                 return await self._write(request, served, call, unwrap, completing)
             return await self._work(request, served, call, unwrap, completing)
         finally:
-            self.running -= 1
+            self.metrics.running -= 1
 
     async def _work(self, request: Request, served: Served, call: Call, unwrap: bool, completing: bool) -> Response:
         """Let the model answer, beside others."""
@@ -392,7 +396,9 @@ class Server:
             gone.cancel()
             raise coming.result()
         head = completion_head(served.id) if completing else None
-        return EventStream(self, writing, coming.result(), events, gone, head, headers_of(writing, _characters(call)))
+        return EventStream(
+            self.metrics, writing, coming.result(), events, gone, head, headers_of(writing, _characters(call))
+        )
 
 
 def create_app(settings: Settings | None = None) -> Starlette:

@@ -44,6 +44,7 @@ class Metrics:
         self.began = time.time()
         self.lock = threading.Lock()  # models count their batches in their own threads
         self.answers: Counter[tuple[str, str, int]] = Counter()
+        self.running = 0  # requests, not batches
         self.tokens = 0
         self.seconds = Histogram("request_seconds", "From a request to its answer.", SECONDS)
         self.queued = Histogram("queue_seconds", "How long requests waited for their model.", SECONDS)

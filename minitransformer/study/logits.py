@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from minitransformer.errors import StudyError
 from minitransformer.layers import tap_names
-from minitransformer.models.heads import Logits
+from minitransformer.models.common.heads import Logits
 from minitransformer.study.anatomy import Stack, frozen_gate, frozen_norm, top_stack
 from minitransformer.study.detectors import per_head
 from minitransformer.study.results import Result

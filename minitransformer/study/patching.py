@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from minitransformer.errors import StudyError, did_you_mean
 from minitransformer.layers import MultiHeadAttention
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 from minitransformer.study.anatomy import stacks
 from minitransformer.study.results import Result
 from minitransformer.study.runs import (

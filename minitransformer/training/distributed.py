@@ -21,7 +21,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from minitransformer.models.recomputing import blocks_of
+from minitransformer.models.common.recomputing import blocks_of
 
 
 class ComputesLoss(Protocol):

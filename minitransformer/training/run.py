@@ -20,7 +20,7 @@ from minitransformer.config import ModelConfig
 from minitransformer.data import Record
 from minitransformer.errors import TrainingError
 from minitransformer.jsons import JSONError, parse_json
-from minitransformer.models.base import write_json
+from minitransformer.models.common.base import write_json
 from minitransformer.tokenization import AutoTokenizer
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training import distributed

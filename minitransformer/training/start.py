@@ -18,7 +18,7 @@ from minitransformer.errors import ConfigError, MinitransformerError, TrainingEr
 from minitransformer.generation import GenerationConfig
 from minitransformer.generation.inputs import written_vocabulary
 from minitransformer.generation.processors import check_tokens
-from minitransformer.models.base import GenerativeModel, PretrainedModel, read_config
+from minitransformer.models.common.base import GenerativeModel, PretrainedModel, read_config
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives import OBJECTIVES, Classification
 from minitransformer.training.recipe import ModelTable, Recipe

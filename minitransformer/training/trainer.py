@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 
 from minitransformer.errors import TrainingError
-from minitransformer.models.base import PretrainedModel
-from minitransformer.models.parts import check_savable
-from minitransformer.models.recomputing import blocks_of, recomputed
+from minitransformer.models.common.base import PretrainedModel
+from minitransformer.models.common.parts import check_savable
+from minitransformer.models.common.recomputing import blocks_of, recomputed
 from minitransformer.training import distributed
 from minitransformer.training.alone import alone
 from minitransformer.training.batches import Batch, Example, Plan, collated, example_length, seed_of, share

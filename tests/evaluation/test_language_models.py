@@ -18,7 +18,7 @@ from minitransformer.errors import DataError, PipelineError
 from minitransformer.evaluation import evaluate
 from minitransformer.evaluation.masked import MaskedTokens
 from minitransformer.evaluation.perplexity import Perplexity, cut_windows, encode
-from minitransformer.models.heads import MaskedLM
+from minitransformer.models.common.heads import MaskedLM
 
 TEXT = "the cat sleeps because it is tired . who sleeps ? once upon a time there was a transformer in paris . " * 4
 RECORDS = [{"text": text} for text in ("the cat sleeps .", "paris is tired because", TEXT[:90], "a")]

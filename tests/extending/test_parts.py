@@ -12,7 +12,7 @@ from torch import nn
 from training.toy_run import NextToken
 
 import minitransformer
-import minitransformer.models.parts as parts_module
+import minitransformer.models.common.parts as parts_module
 from minitransformer import (
     AutoModel,
     AutoModelForCausalLM,

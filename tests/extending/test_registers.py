@@ -18,7 +18,7 @@ from extending.outside import opt_port
 from typer.testing import CliRunner
 
 import minitransformer
-import minitransformer.models.registering as registering
+import minitransformer.models.common.registering as registering
 import minitransformer.pipelines.tasks as tasks
 import minitransformer.tokenization.auto as tokenizers
 from minitransformer import (
@@ -37,8 +37,8 @@ from minitransformer.cli import app
 from minitransformer.cli.imports import split_imports
 from minitransformer.config import ModelConfig
 from minitransformer.errors import ConfigError, PipelineError, RegistrationError
-from minitransformer.models.base import Architecture, PretrainedModel
 from minitransformer.models.bert import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel
+from minitransformer.models.common.base import Architecture, PretrainedModel
 from minitransformer.optimize import optimized
 from minitransformer.pipelines import FillMaskPipeline, Pipeline, TextClassificationPipeline
 from minitransformer.tokenization import Tokenizer
@@ -178,7 +178,7 @@ folder, site = sys.argv[1:]
 assert call("inspect", folder) == 2
 assert call("inspect", folder, "--import", "no_such_module") == 2
 assert call("inspect", folder, "--import") == 2
-import minitransformer.models.registering as registering, minitransformer.tokenization.auto as auto
+import minitransformer.models.common.registering as registering, minitransformer.tokenization.auto as auto
 sys.path.append(site)
 assert call("run", "text-generation", "the cat", "--model", folder, "--option", "max_new_tokens=2") == 0
 assert list(registering.REGISTERED) == ["opt"] and "opt" in auto.FAMILIES

@@ -22,8 +22,8 @@ from minitransformer import (
 )
 from minitransformer.arguments import HUB, READING_MODELS, READING_TOKENIZERS, WRITING, as_bytes
 from minitransformer.errors import ArgumentError, CheckpointError, ConfigError, MinitransformerError, TokenizerError
-from minitransformer.models.base import MODEL_ARGUMENTS, SAVE_ARGUMENTS
 from minitransformer.models.bert import BertConfig, BertModel
+from minitransformer.models.common.base import MODEL_ARGUMENTS, SAVE_ARGUMENTS
 from minitransformer.models.gpt2 import GPT2Config
 
 DOCUMENTED = (Path(minitransformer.__file__).parents[1] / "docs" / "loading.md").read_text(encoding="utf-8")

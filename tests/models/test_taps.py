@@ -12,7 +12,7 @@ from models.twins.twin import Twin, inputs_for
 
 from minitransformer.layers import tap_names, trace
 from minitransformer.models.auto import ARCHITECTURES, architecture
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 
 PAGE = Path(__file__).parents[2] / "docs" / "taps.md"
 

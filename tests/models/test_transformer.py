@@ -13,7 +13,7 @@ from torch import nn
 from minitransformer import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
 from minitransformer.errors import ConfigError
 from minitransformer.layers import View
-from minitransformer.models.losses import token_loss
+from minitransformer.models.common.losses import token_loss
 from minitransformer.models.transformer import (
     FSMTConfig,
     FSMTModel,

@@ -20,7 +20,7 @@ import minitransformer
 from minitransformer import AutoModel
 from minitransformer.errors import CheckpointError
 from minitransformer.models.auto import architecture
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 from minitransformer.testing import assert_same, reference_twin, repaired
 from minitransformer.weights import LoadReport, export_weights, load_weights
 from minitransformer.weights.table import BACKBONE, template

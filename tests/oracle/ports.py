@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 from minitransformer.parity.evaluation import Change
 from minitransformer.parity.kinds import compute
 from minitransformer.parity.noise import lowered

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.twins.twin import Twin
 
 from minitransformer.models.auto import ARCHITECTURES, architecture
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 from minitransformer.testing import redraw
 
 CLASSES = {

@@ -8,7 +8,7 @@ from torch import nn
 
 from minitransformer import study
 from minitransformer.layers import MultiHeadAttention, Tap, View
-from minitransformer.models.outputs import LogitsOutput
+from minitransformer.models.common.outputs import LogitsOutput
 
 
 class Sublayer(nn.Module):

@@ -12,7 +12,7 @@ from torch import nn
 from training.toy_run import NextToken, examples, tiny_model, toy_trainer, weights
 
 from minitransformer.errors import PipelineError, TrainingError
-from minitransformer.models.recomputing import blocks_of, recomputed
+from minitransformer.models.common.recomputing import blocks_of, recomputed
 from minitransformer.training import Settings, Trainer, logs
 
 

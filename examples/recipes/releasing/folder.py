@@ -13,7 +13,7 @@ import torch
 
 import minitransformer.models.auto as auto
 from minitransformer.errors import TrainingError
-from minitransformer.models.base import PretrainedModel
+from minitransformer.models.common.base import PretrainedModel
 from minitransformer.pipelines.tasks import find_class
 from minitransformer.tokenization import AutoTokenizer
 

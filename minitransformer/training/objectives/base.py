@@ -140,7 +140,7 @@ def vocabulary_loss(
         hidden: the backbone's output.
         labels: ids, -100 where nothing is asked.
         count: number of labels in the whole step.
-        label_smoothing: see ``models.losses.token_loss``.
+        label_smoothing: see ``models.common.losses.token_loss``.
         at_once: score so many tokens at a time, and once more on the way back, so that the scores of a large
             vocabulary never are in memory together.
     """

@@ -16,7 +16,7 @@ from torch import Tensor
 from minitransformer.config import ModelConfig
 from minitransformer.data import Record
 from minitransformer.errors import TrainingError
-from minitransformer.models.heads import CausalLM as CausalLMModel
+from minitransformer.models.common.heads import CausalLM as CausalLMModel
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives.base import (
     Batch,

@@ -23,9 +23,9 @@ from minitransformer.layers import (
     View,
     token_positions,
 )
-from minitransformer.models import heads
-from minitransformer.models.base import Architecture, PretrainedModel, single_stack
-from minitransformer.models.outputs import BaseOutput
+from minitransformer.models.common import heads
+from minitransformer.models.common.base import Architecture, PretrainedModel, single_stack
+from minitransformer.models.common.outputs import BaseOutput
 from minitransformer.tokenization.gpt2 import GPT2Tokenizer
 from minitransformer.weights import Row, Tied, WeightMap, embedding, linear, norm
 

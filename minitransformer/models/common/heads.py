@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from minitransformer.layers import DecoderCache, Tap, linear
 from minitransformer.layers.activations import Activation
-from minitransformer.models.base import GenerativeModel, PretrainedModel
-from minitransformer.models.losses import classification_loss, next_token_loss, span_loss, token_loss
-from minitransformer.models.outputs import BaseOutput, LogitsOutput, QuestionAnsweringOutput
+from minitransformer.models.common.base import GenerativeModel, PretrainedModel
+from minitransformer.models.common.losses import classification_loss, next_token_loss, span_loss, token_loss
+from minitransformer.models.common.outputs import BaseOutput, LogitsOutput, QuestionAnsweringOutput
 
 Ids = Int[Tensor, "batch token"]
 

@@ -22,7 +22,7 @@ from torch import nn
 
 from minitransformer.errors import ArgumentError, ConfigError, RegistrationError, did_you_mean
 from minitransformer.layers import ACTIVATIONS, Tap, arguments_of, remembers_arguments
-from minitransformer.models.drawing import draws_itself
+from minitransformer.models.common.drawing import draws_itself
 from minitransformer.registers import register, unknown
 from minitransformer.weights import BACKBONE, without_memory
 

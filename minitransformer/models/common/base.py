@@ -22,20 +22,21 @@ from minitransformer.files import together, write_whole
 from minitransformer.generation import GenerationConfig, generate, transition_scores
 from minitransformer.hub import Repository, as_repository, read_json
 from minitransformer.layers import token_positions, trace
-from minitransformer.models.boundary import can_be_read, check_inputs, is_root_of_trace
-from minitransformer.models.drawing import draw_weights, drawn_when_built
-from minitransformer.models.habits import Habits, hint_for
-from minitransformer.models.loading import (
+from minitransformer.models.common.boundary import can_be_read, check_inputs, is_root_of_trace
+from minitransformer.models.common.drawing import draw_weights, drawn_when_built
+from minitransformer.models.common.habits import Habits, hint_for
+from minitransformer.models.common.loading import (
     MODEL_ARGUMENTS,
     SAVE_ARGUMENTS,
     DTypeArgument,
     as_dtype,
+    find_device,
     init_arguments,
     known_names,
     one_device,
     strange_classes,
 )
-from minitransformer.models.parts import (
+from minitransformer.models.common.parts import (
     Make,
     described_parts,
     draw_as_constructed,
@@ -44,8 +45,8 @@ from minitransformer.models.parts import (
     own_places,
     put_parts,
 )
-from minitransformer.models.resizing import resize
-from minitransformer.models.sizes import check_room, check_sizes
+from minitransformer.models.common.resizing import resize
+from minitransformer.models.common.sizes import check_room, check_sizes
 from minitransformer.weights import (
     BACKBONE,
     WeightMap,
@@ -288,6 +289,7 @@ class PretrainedModel(Habits):
         dtype = options.pop("torch_dtype", None) or dtype
         if (device_map := options.pop("device_map", None)) is not None:
             device = one_device(device_map)
+        device = find_device(device)
         generation_config = options.pop("generation_config", None)
         init = {name: options.pop(name) for name in init_arguments(cls) if name in options}
         files = {name: options.pop(name, None) for name in ("use_safetensors", "variant")}
@@ -316,7 +318,7 @@ class PretrainedModel(Habits):
                 source,
                 cls.WEIGHTS,
                 dtype=dtype,
-                device=torch.device(device),
+                device=device,
                 allow_missing=allowed,
                 leave_out=dict.fromkeys(model.own_head_parameters(), NEW_HEAD) if new_head else None,
                 keep_float32=cls.FLOAT32 if dtype == torch.float16 else (),

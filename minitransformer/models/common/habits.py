@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from minitransformer.errors import ArgumentError, ConfigError, HubError
-from minitransformer.models.recomputing import blocks_of, recompute
+from minitransformer.models.common.recomputing import blocks_of, recompute
 
 RENAMED = {
     "bert": "backbone",

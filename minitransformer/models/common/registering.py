@@ -14,7 +14,7 @@ from typing import Any
 
 from minitransformer.config import ModelConfig
 from minitransformer.errors import RegistrationError
-from minitransformer.models.base import Architecture, PretrainedModel
+from minitransformer.models.common.base import Architecture, PretrainedModel
 from minitransformer.weights import WeightMap
 
 GROUP = "minitransformer.architectures"

@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minitransformer.layers import DecoderCache, Embeddings
-from minitransformer.models.base import GenerativeModel, PretrainedModel
-from minitransformer.models.boundary import can_be_read
-from minitransformer.models.losses import classification_loss, span_loss, token_loss
-from minitransformer.models.outputs import Seq2SeqLogitsOutput, Seq2SeqOutput, Seq2SeqQuestionAnsweringOutput
+from minitransformer.models.common.base import GenerativeModel, PretrainedModel
+from minitransformer.models.common.boundary import can_be_read
+from minitransformer.models.common.losses import classification_loss, span_loss, token_loss
+from minitransformer.models.common.outputs import Seq2SeqLogitsOutput, Seq2SeqOutput, Seq2SeqQuestionAnsweringOutput
 
 
 class Seq2SeqModel(PretrainedModel):
