@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         AutoModelForTokenClassification,
         register_architecture,
     )
-    from minitransformer.models.common.parts import register_part
+    from minitransformer.models.common.parts import put_parts, register_part
     from minitransformer.pipelines import pipeline, register_pipeline
     from minitransformer.tokenization import AutoTokenizer, register_tokenizer
 
@@ -93,7 +93,7 @@ _HOMES = {
         "AutoModelForTokenClassification",
         "register_architecture",
     ),
-    "minitransformer.models.common.parts": ("register_part",),
+    "minitransformer.models.common.parts": ("put_parts", "register_part"),
     "minitransformer.pipelines": ("pipeline", "register_pipeline"),
     "minitransformer.tokenization": ("AutoTokenizer", "register_tokenizer"),
 }
@@ -134,6 +134,7 @@ __all__ = [
     "fast_linear",
     "generate",
     "pipeline",
+    "put_parts",
     "register_architecture",
     "register_part",
     "register_pipeline",

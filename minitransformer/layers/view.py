@@ -7,7 +7,7 @@ kernels know causality by name, and never look at a mask.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -56,6 +56,16 @@ class View:
             source = View(source.attention_mask, memory=source.memory, cache=cache.cross_attn, _made=source._made)
         rest = (self.attention_mask, self.causal, self.window, self.mask, self.bias, self.positions, self.memory)
         return View(*rest, cache.self_attn, source, self._made)
+
+    def changed(self, **changes: Any) -> View:
+        """A copy that differs in some fields: for attention that hides or adds something of its own."""
+        return replace(self, **changes, _made={})
+
+    def applied(self, scores: Float[Tensor, "batch heads query key"]) -> Float[Tensor, "batch heads query key"]:
+        """Scores as they go into a softmax: with the bias, and the lowest number where nothing may be attended to."""
+        allowed = self.allowed(scores.shape[2], scores.shape[3], scores.device)
+        scores = scores if self.bias is None else scores + self.bias
+        return scores if allowed is None else scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
 
     @property
     def is_causal_alone(self) -> bool:

@@ -87,8 +87,10 @@ def test_an_architecture_of_another_package_passes_its_twin(tmp_path):
     reference.save_pretrained(tmp_path)
     ours = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64)
     ids = torch.tensor([[5, 6, 7, 8, 9], [1, 1, 10, 11, 12]])
+    assert_same(ours, reference, {"input_ids": ids})
     for mask in (torch.tensor([[1] * 5, [0, 0, 1, 1, 1]]), torch.tensor([[1] * 5, [1, 1, 1, 0, 0]])):
-        assert_same(ours, reference, {"input_ids": ids, "attention_mask": mask})
+        found, wanted = (model(ids, attention_mask=mask).logits[mask.bool()] for model in (ours, reference))
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)
     new = dict(max_new_tokens=6, do_sample=False, num_beams=3, eos_token_id=None)
     mask = torch.tensor([[1] * 5, [0, 0, 1, 1, 1]])
     assert torch.equal(
@@ -107,8 +109,8 @@ def test_it_has_what_the_own_ones_have(folder, tmp_path):
     with pytest.raises(ConfigError, match="opt has no AutoModelForSequenceClassification; it offers AutoModel"):
         AutoModelForSequenceClassification.from_pretrained(folder)
     text = "the cat sleeps"
-    from_folder = pipeline("text-generation", folder)(text, max_new_tokens=5)
-    assert from_folder == pipeline("text-generation", model, tokenizer)(text, max_new_tokens=5)
+    from_folder = pipeline("text-generation", folder)(text, max_new_tokens=5, do_sample=False)
+    assert from_folder == pipeline("text-generation", model, tokenizer)(text, max_new_tokens=5, do_sample=False)
     assert pipeline(model=folder).task == "text-generation"
     assert len(pipeline("feature-extraction", model=model.backbone, tokenizer=tokenizer)(text)[0][0]) == 32
     ids = tokenizer(text, return_tensors="pt").input_ids
@@ -184,7 +186,7 @@ assert call("run", "text-generation", "the cat", "--model", folder, "--option", 
 assert list(registering.REGISTERED) == ["opt"] and "opt" in auto.FAMILIES
 registering.REGISTERED.clear(); sys.path.remove(site)
 assert call("inspect", folder, "--import", "mine") == 0
-registering.REGISTERED.clear()
+registering.REGISTERED.clear(); del sys.modules["mine"]
 assert call("--import=mine", "inspect", folder) == 0
 sys.path.append(site)
 import minitransformer
@@ -307,7 +309,7 @@ def test_a_task_of_a_users_own(tmp_path):
     answers = mood(["the cat sleeps", "who ?"], batch_size=2)
     assert answers == [mood("the cat sleeps"), mood("who ?")] and mood("who ?", digits=1) == round(answers[1], 1)
     assert pipeline("mood", model, AutoTokenizer.from_pretrained(folder))("who ?") == answers[1]
-    assert set(minitransformer.pipelines.pipeline_options("mood")) == {"truncation", "digits"}
+    assert {"truncation", "digits"} <= set(minitransformer.pipelines.pipeline_options("mood"))
     with pytest.raises(TypeError, match="Did you mean 'digits'"):
         mood("who ?", digit=1)
     with pytest.raises(PipelineError, match="no default model"):
@@ -315,7 +317,7 @@ def test_a_task_of_a_users_own(tmp_path):
     with pytest.raises(PipelineError, match="Did you mean 'mood'"):
         pipeline("moot", folder)
     with pytest.raises(PipelineError, match="mood needs a Mood"):
-        pipeline("mood", BertForSequenceClassification.from_pretrained(folder, allow_unused="scale"), mood.tokenizer)
+        pipeline("mood", BertForSequenceClassification(model.config), mood.tokenizer)
     result = CliRunner().invoke(app, ["run", "mood", "who ?", "--model", str(folder), "--option", "digits=1"])
     assert result.exit_code == 0 and float(result.stdout) == round(answers[1], 1)
 

@@ -63,21 +63,23 @@ def put_parts(
     model: nn.Module,
     parts: Mapping[str, Make],
     *,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Put new modules in the place of old ones.
+    """Put new modules in the place of old ones; ``from_pretrained(parts=...)`` does it before weights are loaded.
 
     Args:
         model: changed in place.
         parts: shell pattern of modules' names, which may begin at any module, as for ``trace`` -> what makes the new
             module from the old one. A later pattern sees what earlier ones have made. Taps are no parts.
-        device: where the new modules' tensors go.
-        dtype: of the new modules' tensors; None leaves them as they are.
+        device: where the new modules' tensors go; by default where the model's are.
+        dtype: of the new modules' tensors; by default that of the model's.
 
     Raises:
         ArgumentError: a pattern matches no module, or what it stands for makes none.
     """
+    first = next((p for p in model.parameters() if not p.is_meta), torch.empty(0))
+    device, dtype = first.device if device is None else device, first.dtype if dtype is None else dtype
     if not isinstance(parts, Mapping) or not all(isinstance(k, str) and callable(v) for k, v in parts.items()):
         raise ArgumentError(
             "parts must map patterns of modules' names to functions that make the new module from the old one, "

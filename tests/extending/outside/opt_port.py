@@ -1,7 +1,4 @@
-"""OPT, as a package of its own would have it: a decoder like GPT-2's, with ReLU and other names in its files.
-
-Reference: transformers 4.57 ``models/opt/modeling_opt.py``. Traps: positions begin in row 2 of their table.
-"""
+"""OPT, as a package of its own has it (transformers 4.57 ``models/opt``): positions begin in row 2 of their table."""
 
 from __future__ import annotations
 
@@ -11,18 +8,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from minitransformer import register_tokenizer
+from minitransformer import layers, register_tokenizer
 from minitransformer.config import ModelConfig, key
-from minitransformer.layers import (
-    Embeddings,
-    FeedForward,
-    LearnedPositions,
-    MultiHeadAttention,
-    PreNormBlock,
-    Stack,
-    View,
-    token_positions,
-)
 from minitransformer.models.common import heads
 from minitransformer.models.common.base import Architecture, PretrainedModel, single_stack
 from minitransformer.models.common.outputs import BaseOutput
@@ -46,6 +33,7 @@ class OPTConfig(ModelConfig):
     ffn_dim: int = 3072
     activation: str = key("activation_function", "relu")
     dropout: float = 0.1
+    attention_dropout: float = 0.0
     num_positions: int = key("max_position_embeddings", 2048)
     initializer_range: float = key("init_std", 0.02)
     pad_token_id: int | None = 1
@@ -79,21 +67,23 @@ class OPTModel(OPTPretrained):
     def __init__(self, config: OPTConfig) -> None:
         super().__init__(config)
         D, make_norm = config.hidden_size, partial(nn.LayerNorm, config.hidden_size)
-        word, position = nn.Embedding(config.vocab_size, D), LearnedPositions(config.num_positions, D, offset=2)
-        self.embeddings = Embeddings(word=word, position=position)
-        attn, ffn = partial(MultiHeadAttention, D, config.num_heads), partial(FeedForward, D, config.ffn_dim)
-        blocks = (PreNormBlock(attn(), ffn(config.activation), make_norm) for _ in range(config.num_layers))
-        self.decoder = Stack(blocks, make_norm())
+        word, position = nn.Embedding(config.vocab_size, D), layers.LearnedPositions(config.num_positions, D, offset=2)
+        self.embeddings = layers.Embeddings(word=word, position=position)
+        attn = partial(layers.MultiHeadAttention, D, config.num_heads, dropout=config.attention_dropout)
+        ffn = partial(layers.FeedForward, D, config.ffn_dim)
+        make = partial(layers.PreNormBlock, norm=make_norm, dropout=config.dropout)
+        blocks = (make(attn(), ffn(config.activation)) for _ in range(config.num_layers))
+        self.decoder = layers.Stack(blocks, make_norm())
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None, position_ids=None, past_key_values=None):
         if position_ids is None:
             position_ids = self.positions(input_ids, attention_mask, past_key_values)
         x = self.embeddings(input_ids, position_ids)
-        x = self.decoder(x, View(attention_mask, causal=True, cache=past_key_values))
+        x = self.decoder(x, layers.View(attention_mask, causal=True, cache=past_key_values))
         return BaseOutput(last_hidden_state=x, past_key_values=past_key_values)
 
     def positions(self, ids, attention_mask=None, cache=None):
-        return token_positions(ids.shape[1], attention_mask, offset=0 if cache is None else cache.length)
+        return layers.token_positions(ids.shape[1], attention_mask, offset=0 if cache is None else cache.length)
 
 
 class OPTForCausalLM(heads.CausalLM, OPTPretrained):
