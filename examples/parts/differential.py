@@ -1,4 +1,4 @@
-"""The difference of two attentions, so that what both see cancels out ("Differential Transformer", arXiv 2410.05258)."""
+"""The difference of two attentions, so that noise cancels out ("Differential Transformer", arXiv 2410.05258)."""
 
 from __future__ import annotations
 

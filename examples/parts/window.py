@@ -16,7 +16,8 @@ class WindowAttention(MultiHeadAttention):
         self.window = window
 
     def forward(self, x: Tensor, view: View | None = None) -> Tensor:
-        return super().forward(x, (view or View()).changed(window=self.window))
+        view = view or View()
+        return super().forward(x, view.changed(window=min(self.window, view.window or self.window)))
 
 
 register_part("window-attention", WindowAttention)

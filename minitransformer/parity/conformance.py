@@ -124,7 +124,15 @@ def check_part(
         PartError: a check failed; ``failed`` has the names.
         TypeError: it is no part, or it is not clear of which kind.
     """
-    subject = _Subject(part, kind, without_taps)
+    with torch.random.fork_rng(devices=[]):
+        subject = _Subject(part, kind, without_taps)
+        report = _checked(subject)
+    if report.failed:
+        raise PartError(report)
+    return report
+
+
+def _checked(subject: _Subject) -> Report:
     report, missed = Report(f"{subject.name} as {subject.kind}"), set()
     for check in CHECKS:
         name = check.__name__.strip("_").replace("_", " ")
@@ -134,9 +142,8 @@ def check_part(
             missed.add(name)
             continue
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                check(subject)
+            torch.manual_seed(0)
+            check(subject)
             report.results.append(Result(name, "passed"))
         except _NotRun as reason:
             report.results.append(Result(name, "not run", str(reason)))
@@ -145,8 +152,6 @@ def check_part(
             found = lines[0] if isinstance(error, _Wrong) else f"{type(error).__name__}: {lines[0]}"
             report.results.append(Result(name, "failed", found))
             missed.add(name)
-    if report.failed:
-        raise PartError(report)
     return report
 
 
@@ -168,19 +173,19 @@ class _Subject:
         else:
             raise TypeError(f"a part is a class, a module or a function that makes one, not {part!r:.100}")
         self.kind = kind or self._kind()
-        made = self.part()
+        try:
+            made = self.part()
+        except Exception as error:
+            raise TypeError(f"the part cannot be made as {self.kind}: {error}") from error
         self.name = type(made).__name__
         self.without_taps = (*without_taps, *getattr(made, "without_taps", ()))
 
     def old(self, kind: Kind) -> nn.Module:
         """What it replaces."""
         attention = MultiHeadAttention(self.width, HEADS)
-        kinds = {
-            "attention": attention,
-            "feed-forward": FeedForward(self.width, 24, "gelu_new"),
-            "layer": attention.query,
-        }
-        return kinds[kind]
+        if kind == "feed-forward":
+            return FeedForward(self.width, 24, "gelu_new")
+        return attention if kind == "attention" else attention.query
 
     def _kind(self) -> Kind:
         """The first kind that can be made, and whose ``forward`` takes as much."""
@@ -198,9 +203,8 @@ class _Subject:
                 return kind
             if kind == "layer" and taken == 1:
                 return kind
-        raise TypeError(
-            f"of which kind is this part? Pass kind={' or '.join(map(repr, PLACES))} ({'; '.join(reasons)})"
-        )
+        kinds = " or ".join(map(repr, PLACES))
+        raise TypeError(f"of which kind is this part? Pass kind={kinds} ({'; '.join(reasons)})")
 
     def part(self, dtype: torch.dtype = torch.float64) -> nn.Module:
         """A new one in evaluation mode, whose numbers are not the ones that it begins with."""
@@ -559,7 +563,7 @@ def _without_checks_of_shapes() -> Iterator[None]:
 
 @contextmanager
 def _registered(part: nn.Module) -> Iterator[None]:
-    """Inside, the part's class is registered; if it was not, and does not remember its arguments, nothing can be said."""
+    """Inside, the part's class is registered; one that was not, and knows no arguments, cannot be saved at all."""
     if name_of(part) is not None:
         yield
         return

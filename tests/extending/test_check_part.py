@@ -59,7 +59,7 @@ def test_the_kind_is_told_by_what_forward_takes_or_said():
     for what in (3, "attention", lambda old: 3):
         with pytest.raises(TypeError):
             check_part(what)
-    with pytest.raises(PartError, match="call"):
+    with pytest.raises(TypeError, match="cannot be made as feed-forward"):
         check_part(Forgets, kind="feed-forward")
 
 

@@ -137,14 +137,14 @@ class OtherWhenWatched(MultiHeadAttention):
 class BesideTheCache(MultiHeadAttention):
     """Keeps what it has read on the cache, where no beam takes it along."""
 
-    def forward(self, x: Tensor, view: View | None = None) -> Tensor:
-        view, read = view or View(), x
+    def mix(self, x: Tensor, view: View) -> Tensor:
+        read = x
         if view.cache is not None:
             before = view.cache.__dict__.get("read", x[:, :0])
             view.cache.__dict__["read"] = read = torch.cat([before, x], dim=1)
         allowed = view.allowed(x.shape[1], read.shape[1], x.device)
         seen = x.new_ones(1, x.shape[1], read.shape[1]) if allowed is None else allowed[:, 0].to(x.dtype)
-        return super().forward(x + 0.1 * seen @ read, view)
+        return super().mix(x, view) + 0.1 * seen @ read
 
 
 class LooksAtNumbers(MultiHeadAttention):
