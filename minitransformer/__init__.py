@@ -5,56 +5,15 @@
     from minitransformer import AutoModel, AutoTokenizer, pipeline, trace
 
 Names are resolved on first use, so that importing the package costs nothing: PyTorch is loaded when a name
-that needs it is first touched.
+that needs it is first touched. ``__init__.pyi`` tells type checkers where each name is.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
-
-if TYPE_CHECKING:
-    from minitransformer.errors import (
-        ArgumentError,
-        CheckpointError,
-        ConfigError,
-        DataError,
-        GenerationError,
-        HubError,
-        InputError,
-        MinitransformerError,
-        MissingFileError,
-        PipelineError,
-        RegistrationError,
-        SavingError,
-        TokenizerError,
-        TraceError,
-        TrainingError,
-        UnknownOptionError,
-    )
-    from minitransformer.generation import GenerationConfig, generate
-    from minitransformer.layers.cache import DecoderCache
-    from minitransformer.layers.kernels import fast_linear
-    from minitransformer.layers.taps import tap_names, trace
-    from minitransformer.models.auto import (
-        AutoConfig,
-        AutoModel,
-        AutoModelForCausalLM,
-        AutoModelForMaskedLM,
-        AutoModelForNextSentencePrediction,
-        AutoModelForPreTraining,
-        AutoModelForQuestionAnswering,
-        AutoModelForSeq2SeqLM,
-        AutoModelForSequenceClassification,
-        AutoModelForTextEncoding,
-        AutoModelForTokenClassification,
-        register_architecture,
-    )
-    from minitransformer.models.common.parts import put_parts, register_part
-    from minitransformer.pipelines import pipeline, register_pipeline
-    from minitransformer.tokenization import AutoTokenizer, register_tokenizer
 
 _HOMES = {
     "minitransformer.errors": (
@@ -84,6 +43,7 @@ _HOMES = {
         "AutoModel",
         "AutoModelForCausalLM",
         "AutoModelForMaskedLM",
+        "AutoModelForMultipleChoice",
         "AutoModelForNextSentencePrediction",
         "AutoModelForPreTraining",
         "AutoModelForQuestionAnswering",
@@ -105,6 +65,7 @@ __all__ = [
     "AutoModel",
     "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
     "AutoModelForNextSentencePrediction",
     "AutoModelForPreTraining",
     "AutoModelForQuestionAnswering",

@@ -16,7 +16,7 @@ from minitransformer.cli.evaluate import evaluate
 from minitransformer.cli.imports import ImportingGroup
 from minitransformer.cli.inspect import inspect
 from minitransformer.cli.look import look
-from minitransformer.cli.parity import compare, trace
+from minitransformer.cli.parity import compare, trace, verify
 from minitransformer.cli.run import run
 from minitransformer.cli.serve import serve
 from minitransformer.cli.train import train
@@ -51,5 +51,5 @@ def _main(
     pass  # an ImportingGroup has taken --import out; it is here for the help
 
 
-for command in (run, train, evaluate, inspect, look, trace, compare, serve, demo):
+for command in (run, train, evaluate, inspect, look, trace, compare, verify, serve, demo):
     app.command()(command)

@@ -153,15 +153,21 @@ class CausalStepper(Stepper):
         self, model: DecodingModel, ids: Tensor, inputs: Mapping[str, Any], config: GenerationConfig, copies: int = 1
     ) -> None:
         super().__init__(model, config, copies)
+        self.cache = inputs.get("past_key_values", self.cache)
         mask = inputs.get("attention_mask")
         # A mask that hides nothing is left out: positions then need no counting, and attention no masking.
         self.mask = None if mask is None or bool(mask.all()) else mask.long()
         self.token_types = inputs.get("token_type_ids")
         self.count_padding: bool = inputs.get("count_padding", False)
 
+        self.vectors: Tensor | None = inputs.get("inputs_embeds")
+        self.given = ids.shape[1]  # ids that the vectors stand for
+
     def _forward(self, ids: Tensor, last: int) -> Tensor:
-        new = ids[:, self.seen :]
         named: dict[str, Any] = dict(self.asked)
+        if self.vectors is not None:
+            return self._after_vectors(ids, last, named)
+        new = ids[:, self.seen :]
         if self.count_padding:
             named["position_ids"] = torch.arange(self.seen, ids.shape[1], device=ids.device)[None]
         if self.mask is not None:
@@ -171,8 +177,22 @@ class CausalStepper(Stepper):
             named["token_type_ids"] = types[:, self.seen : ids.shape[1]]
         return self._keep(self.model(new, past_key_values=self.cache, logits_to_keep=last, **named), last)
 
+    def _after_vectors(self, ids: Tensor, last: int, named: dict[str, Any]) -> Tensor:
+        """The same, where the prompt was given as vectors: they are read first, then the ids that were chosen."""
+        assert self.vectors is not None  # asked before
+        model: Any = self.model
+        read, new = self.vectors.shape[1], ids[:, self.given :]
+        if self.mask is not None:
+            named["attention_mask"] = F.pad(self.mask, (0, read + new.shape[1] - self.mask.shape[1]), value=1)
+        if self.seen:
+            named["input_ids"] = new[:, self.seen - read :]
+        else:
+            named["inputs_embeds"] = torch.cat([self.vectors, model.get_input_embeddings()(new)], dim=1)
+        return self._keep(model(past_key_values=self.cache, logits_to_keep=last, use_cache=False, **named), last)
+
     def select(self, rows: Tensor) -> None:
         super().select(rows)
+        self.vectors = None if self.vectors is None else self.vectors[rows]
         self.mask = None if self.mask is None else self.mask[rows]
         self.token_types = None if self.token_types is None else self.token_types[rows]
 
@@ -248,6 +268,7 @@ class Seq2SeqStepper(Stepper):
         self, model: Any, ids: Tensor, inputs: Mapping[str, Any], config: GenerationConfig, copies: int = 1
     ) -> None:
         super().__init__(model, config, copies)
+        self.cache = inputs.get("past_key_values", self.cache)
         mask = inputs.get("attention_mask")
         self.source_mask = None if mask is None or bool(mask.all()) else mask
         self.target_mask = inputs.get("decoder_attention_mask")

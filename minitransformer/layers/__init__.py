@@ -11,9 +11,11 @@ from minitransformer.layers.kernels import attend_fused, fast_linear, linear
 from minitransformer.layers.making import arguments_of, like, remembers_arguments
 from minitransformer.layers.norms import RMSNorm
 from minitransformer.layers.positions import (
+    FairseqPositions,
     LearnedPositions,
     RelativePositions,
     SinusoidalPositions,
+    positions_from_padding,
     relative_buckets,
     sinusoids,
     token_positions,
@@ -28,6 +30,7 @@ __all__ = [
     "BlockCache",
     "DecoderCache",
     "Embeddings",
+    "FairseqPositions",
     "FeedForward",
     "GatedFeedForward",
     "KVCache",
@@ -52,6 +55,7 @@ __all__ = [
     "fast_linear",
     "like",
     "linear",
+    "positions_from_padding",
     "relative_buckets",
     "remembers_arguments",
     "sinusoids",

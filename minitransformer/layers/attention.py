@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from minitransformer.layers.kernels import attention, linear
 from minitransformer.layers.making import remembers_arguments
+from minitransformer.layers.part import Part
 from minitransformer.layers.taps import Tap
 from minitransformer.layers.view import View
 
@@ -58,7 +59,7 @@ def attend(
 
 
 @remembers_arguments
-class MultiHeadAttention(nn.Module):
+class MultiHeadAttention(Part):
     """Several attentions side by side, each on its own projection of the input (section 3.2.2).
 
     Self-attention, or with a ``memory`` in the view cross-attention.
@@ -128,6 +129,8 @@ class MultiHeadAttention(nn.Module):
         """
         q, memory, cache = self.q(self._heads(self.query, x)), view.memory, view.cache
         if memory is not None and cache is not None and cache.filled:
+            if cache.copies > 1 and not (self.k.watched or self.v.watched):
+                return q, *cache.stored
             return q, self.k(cache.keys), self.v(cache.values)
         k, v = (self._heads(layer, x if memory is None else memory) for layer in (self.key, self.value))
         if cache is not None:

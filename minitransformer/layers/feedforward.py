@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from minitransformer.layers.activations import Activation, as_function
 from minitransformer.layers.kernels import linear
 from minitransformer.layers.making import remembers_arguments
+from minitransformer.layers.part import Part
 from minitransformer.layers.taps import Tap
 
 
 @remembers_arguments
-class FeedForward(nn.Module):
+class FeedForward(Part):
     """Each token alone: widen, bend, narrow.
 
     Args:
@@ -52,7 +53,7 @@ class FeedForward(nn.Module):
 
 
 @remembers_arguments
-class GatedFeedForward(nn.Module):
+class GatedFeedForward(Part):
     """Each token alone, with a gate: what one projection lets through of another (https://arxiv.org/abs/2002.05202).
 
     Args:

@@ -28,9 +28,11 @@ ARCHITECTURES = {  # model_type in config.json -> module under minitransformer.m
     "electra": "electra",
     "fsmt": "transformer:FSMT",
     "gpt2": "gpt2",
+    "m2m_100": "m2m100",
     "marian": "marian",
     "mbart": "mbart",
     "openai-gpt": "gpt",
+    "pegasus": "pegasus",
     "roberta": "roberta",
     "t5": "t5",
     "transformer": "transformer",
@@ -229,6 +231,12 @@ class AutoModelForSequenceClassification(AutoModel):
     """Label a text or a pair of texts."""
 
     HEAD = "ForSequenceClassification"
+
+
+class AutoModelForMultipleChoice(AutoModel):
+    """Choose the text that fits best."""
+
+    HEAD = "ForMultipleChoice"
 
 
 class AutoModelForTokenClassification(AutoModel):

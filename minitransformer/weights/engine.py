@@ -155,6 +155,40 @@ def export_weights(
     return tensors
 
 
+def under_our_names(model: nn.Module, table: WeightMap, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict under our names, if it is one under those of the file format, which a script for transformers has.
+
+    What has no place keeps its name, so that ``load_state_dict`` counts it as unexpected; buffers that hold no
+    learnt numbers are left out, and tied names count once.
+
+    Args:
+        model: whose state it is.
+        table: the weight map of the model's architecture.
+        tensors: the state dict, of either kind.
+    """
+    names_of: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names_of.setdefault(id(parameter), []).append(name)
+    same = {name: names for names in names_of.values() for name in names}
+    own = {*same, *(name for name, _ in model.named_buffers())}
+    if own.issuperset(tensors):
+        return dict(tensors)
+    bound = table.bind(model)
+    names, rows = _Names(bound, list(tensors)), {row.hf: row for row in bound.rows}
+    first_name = {alias: first for first, others in bound.aliases.items() for alias in others}
+    found: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        today = names.today(name)
+        row = rows.get(first_name.get(today, today))
+        if row is not None and isinstance(tensor, Tensor):
+            fits = tuple(tensor.shape) == row.shape
+            pieces = row.op.apply(tensor) if fits else [tensor] * len(row.ours)  # else PyTorch tells both shapes
+            found.update({each: x for ours, x in zip(row.ours, pieces, strict=True) for each in same[ours]})
+        elif name in own or names.reason_to_ignore(today) in (None, OTHER_HEAD):
+            found[name] = tensor
+    return found
+
+
 @dataclass(frozen=True)
 class Line:
     """A row of a weight map as ``explain`` shows it."""
