@@ -59,9 +59,7 @@ def test_what_raises_or_has_another_shape_is_told() -> None:
         return undefined  # type: ignore[name-defined]  # noqa: F821
 
     assert "NameError" in repr(check(attend))
-    assert "shape" in repr(check(lambda queries, keys: None, "causal_mask")) or not check(
-        lambda q, k: None, "causal_mask"
-    )
+    assert "shape" in repr(check(lambda queries, keys: None, "causal_mask")) or not check(lambda q, k: None, "causal_mask")
     assert not check(lambda ids, weights, heads: {}, "bert")
     assert not check(lambda ids, weights, heads: {"nothing": ids}, "bert")
 

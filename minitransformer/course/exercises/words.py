@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from minitransformer import study
 from minitransformer.course import solutions
 from minitransformer.course.exercises.base import Exercise, InModel, Part, checkpoint, ids, tokenizer
 from minitransformer.hub import EMBEDDED
@@ -138,9 +139,7 @@ TOP_P = Exercise(
         "words of less than probability p are dropped: p is what the words have together": partial(
             _kept, way="threshold"
         ),
-        "logits of dropped words are 0, which is no low number: they must be minus infinity": partial(
-            _kept, way="zero"
-        ),
+        "logits of dropped words are 0, which is no low number: they must be minus infinity": partial(_kept, way="zero"),
         "probabilities come back, not logits": partial(_kept, way="probabilities"),
     },
 )
