@@ -9,10 +9,11 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
-from minitransformer.errors import PipelineError, did_you_mean, warn_caller
+from minitransformer.errors import PipelineError, RegistrationError, did_you_mean, warn_caller
 from minitransformer.hub import Repository
 from minitransformer.options import Option, plain, read_value, shown
-from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_vocabularies, load_model
+from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_vocabularies, load_model, loading_class
+from minitransformer.registers import register
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,8 @@ TASKS = {  # name -> (module under minitransformer.pipelines, class)
     "translation": ("text2text", "TranslationPipeline"),
     "zero-shot-classification": ("zero_shot_classification", "ZeroShotClassificationPipeline"),
 }
+REGISTERED: dict[str, type[Pipeline]] = {}
+"""Tasks of other packages -> their classes."""
 ALIASES = {"ner": "token-classification", "sentiment-analysis": "text-classification"}
 T5_PAIRS = (("en", "de"), ("en", "fr"), ("en", "ro"))
 """Languages that the default model of translation knows."""
@@ -168,6 +171,39 @@ def own_name(task: str) -> str:
     return "translation" if languages(name) else name
 
 
+def register_pipeline(task: str, pipeline_class: type[Pipeline]) -> type[Pipeline]:
+    """Let ``pipeline``, the command line and ``pipeline_options`` know a task.
+
+    Args:
+        task: its name.
+        pipeline_class: a subclass of ``Pipeline`` with the three steps. Its ``auto_class`` is the name of an Auto
+            class, or a model class of your own.
+
+    Raises:
+        RegistrationError: something is lacking (the message says what), or the name is another task's.
+    """
+    from minitransformer.pipelines.base import Pipeline as Base
+
+    if not (isinstance(pipeline_class, type) and issubclass(pipeline_class, Base)):
+        raise RegistrationError(f"the task {task!r:.60} must be a subclass of Pipeline, not {pipeline_class!r:.100}")
+    for step in ("preprocess", "forward", "postprocess"):
+        if getattr(pipeline_class, step) is getattr(Base, step):
+            raise RegistrationError(f"{pipeline_class.__name__} lacks {step}, one of the three steps of a pipeline")
+    if not hasattr(pipeline_class, "auto_class"):
+        raise RegistrationError(
+            f"{pipeline_class.__name__} lacks auto_class: the class that loads its model, or the name of an Auto class"
+        )
+    loading_class(pipeline_class.auto_class)
+    if isinstance(task, str) and task.startswith("translation_"):
+        raise RegistrationError(
+            f"the task {task!r:.60} would be a pair of languages of 'translation': choose another name"
+        )
+    register("task", REGISTERED, task, pipeline_class, taken=(*TASKS, *ALIASES))
+    if not hasattr(pipeline_class, "default_task"):
+        pipeline_class.default_task = task
+    return pipeline_class
+
+
 def find_class(task: str) -> type[Pipeline]:
     """The class of a task's pipeline.
 
@@ -177,8 +213,10 @@ def find_class(task: str) -> type[Pipeline]:
     name = own_name(plain(read_value("task", task, str, PipelineError)))
     if name.startswith("translation_"):
         raise PipelineError(f"task {task!r} must have the form translation_XX_to_YY, such as translation_en_to_fr")
+    if name in REGISTERED:
+        return REGISTERED[name]
     if name not in TASKS:
-        known = [*TASKS, *ALIASES, "translation_XX_to_YY"]
+        known = [*TASKS, *REGISTERED, *ALIASES, "translation_XX_to_YY"]
         raise PipelineError(f"unknown task {shown(task)}.{did_you_mean(task, known)} Known: {', '.join(sorted(known))}")
     module, class_name = TASKS[name]
     found: type[Pipeline] = getattr(import_module(f"minitransformer.pipelines.{module}"), class_name)
@@ -242,6 +280,8 @@ def default_model(task: str, task_class: type[Pipeline], revision: str | None) -
     if pair is not None and pair not in T5_PAIRS:
         known = ", ".join(f"translation_{a}_to_{b}" for a, b in T5_PAIRS)
         raise PipelineError(f"there is no default model for {task}: pass model=... (defaults exist for {known})")
+    if not hasattr(task_class, "default_model"):
+        raise PipelineError(f"the task {task} has no default model: pass model=...")
     revision = task_class.default_revision if revision is None else revision
     logger.warning(
         "no model was named, so %s uses %s at revision %s; name both (model=..., revision=...) to be independent of "
