@@ -418,7 +418,9 @@ def test_a_subclass_with_parts_of_its_own_loads_trains_saves_and_loads(tmp_path)
     with safe_open(tmp_path / "saved" / "model.safetensors", "pt") as file:
         names = set(file.keys())
     assert {"regressor.weight", "head.last.weight", "temperature", "bert.encoder.blocks.0.ffn.adapter.weight"} <= names
-    assert torch.equal(Scored.from_pretrained(tmp_path / "saved")(IDS).logits, model(IDS).logits)
+    again = Scored.from_pretrained(tmp_path / "saved")
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
+    torch.testing.assert_close(again(IDS).logits, model(IDS).logits)  # sums of few numbers vary with their place in memory
     with pytest.raises(MinitransformerError, match="Scored"):
         BertForSequenceClassification.from_pretrained(tmp_path / "saved")
 
