@@ -315,6 +315,16 @@ BAD = [
     {"parts": {"decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden": 3}}}},
     {"parts": {"decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden_size": -3, "intermediate_size": 3}}}},
     {"parts": {"decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden_size": {"__class__": "os"}}}}},
+    {
+        "parts": {
+            "decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden_size": 2**23, "intermediate_size": 2**23}}
+        }
+    },
+    {
+        "parts": {
+            "decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden_size": 10**30, "intermediate_size": 3}}
+        }
+    },
     {"parts": {"decoder.blocks.7.ffn": {"part": "swish", "arguments": {"hidden_size": 3, "intermediate_size": 3}}}},
     {"parts": {"decoder.blocks.0.ffn": {"part": ["swish"], "arguments": {}}}},
     {"parts": {"decoder.blocks.0.ffn": {"shared_with": "nowhere"}}},
@@ -420,7 +430,9 @@ def test_a_subclass_with_parts_of_its_own_loads_trains_saves_and_loads(tmp_path)
     assert {"regressor.weight", "head.last.weight", "temperature", "bert.encoder.blocks.0.ffn.adapter.weight"} <= names
     again = Scored.from_pretrained(tmp_path / "saved")
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
-    torch.testing.assert_close(again(IDS).logits, model(IDS).logits)  # sums of few numbers vary with their place in memory
+    torch.testing.assert_close(
+        again(IDS).logits, model(IDS).logits
+    )  # sums of few numbers vary with their place in memory
     with pytest.raises(MinitransformerError, match="Scored"):
         BertForSequenceClassification.from_pretrained(tmp_path / "saved")
 

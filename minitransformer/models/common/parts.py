@@ -11,6 +11,7 @@ model's: under the file's names where the weight map has rows for them, else und
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -30,6 +31,9 @@ Make = Callable[[nn.Module], nn.Module]
 
 PARTS: dict[str, type[nn.Module]] = {}
 """Registered name -> class."""
+
+LARGEST, LONGEST = 2**24, 1000
+"""Bounds of what a file may give as an argument: whole numbers, and letters or members of a list."""
 
 
 def register_part(name: str, cls: type[nn.Module]) -> type[nn.Module]:
@@ -277,6 +281,7 @@ def _made(name: Any, arguments: Mapping[str, Any], place: str) -> nn.Module:
             "that has it and calls register_part, before the model is loaded (on the command line: --import MODULE)"
         )
     try:
+        check_memory(cls, arguments)
         with torch.device("cpu"):
             return cls(**arguments)
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
@@ -407,11 +412,22 @@ def _plain_arguments(module: nn.Module, name: str, place: str) -> dict[str, Any]
 
 
 def _is_plain(value: Any) -> bool:
+    """Whether it is what a file may hold as an argument."""
     if isinstance(value, list):
-        return all(_is_plain(one) for one in value)
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, bool | int | str)
+        return len(value) <= LONGEST and all(_is_plain(one) for one in value)
+    if isinstance(value, int):
+        return abs(value) <= LARGEST
+    if isinstance(value, str):
+        return len(value) <= LONGEST
+    return value is None or (isinstance(value, float) and math.isfinite(value))
+
+
+def check_memory(cls: type[nn.Module], arguments: Mapping[str, Any]) -> None:
+    """Raise a ValueError if the machine's memory could not hold such a part; of a few bytes it may ask for all of it."""
+    with without_memory():
+        needed = sum(4 * parameter.numel() for parameter in cls(**arguments).parameters())
+    if hasattr(os, "sysconf") and needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise ValueError(f"it would take {needed:,} bytes")
 
 
 def _shown(value: Any) -> str:
