@@ -50,10 +50,14 @@ from minitransformer.compat.schedules import SchedulerType as SchedulerType
 from minitransformer.compat.schedules import get_constant_schedule as get_constant_schedule
 from minitransformer.compat.schedules import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
 from minitransformer.compat.schedules import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
-from minitransformer.compat.schedules import get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup
+from minitransformer.compat.schedules import (
+    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
+)
 from minitransformer.compat.schedules import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
 from minitransformer.compat.schedules import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
-from minitransformer.compat.schedules import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
+from minitransformer.compat.schedules import (
+    get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup,
+)
 from minitransformer.compat.schedules import get_scheduler as get_scheduler
 from minitransformer.compat.schedules import set_seed as set_seed
 from minitransformer.compat.tokenizers import BatchEncoding as BatchEncoding
@@ -191,10 +195,14 @@ from minitransformer.models.transformer import FSMTConfig as FSMTConfig
 from minitransformer.models.transformer import FSMTForConditionalGeneration as FSMTForConditionalGeneration
 from minitransformer.models.transformer import FSMTModel as FSMTModel
 from minitransformer.models.transformer import TransformerConfig as TransformerConfig
-from minitransformer.models.transformer import TransformerForConditionalGeneration as TransformerForConditionalGeneration
+from minitransformer.models.transformer import (
+    TransformerForConditionalGeneration as TransformerForConditionalGeneration,
+)
 from minitransformer.models.transformer import TransformerModel as TransformerModel
 from minitransformer.models.transformer_xl import TransfoXLConfig as TransfoXLConfig
-from minitransformer.models.transformer_xl import TransfoXLForSequenceClassification as TransfoXLForSequenceClassification
+from minitransformer.models.transformer_xl import (
+    TransfoXLForSequenceClassification as TransfoXLForSequenceClassification,
+)
 from minitransformer.models.transformer_xl import TransfoXLLMHeadModel as TransfoXLLMHeadModel
 from minitransformer.models.transformer_xl import TransfoXLModel as TransfoXLModel
 from minitransformer.pipelines import pipeline as pipeline
@@ -209,7 +217,9 @@ from minitransformer.pipelines.text2text import TranslationPipeline as Translati
 from minitransformer.pipelines.text_classification import TextClassificationPipeline as TextClassificationPipeline
 from minitransformer.pipelines.text_generation import TextGenerationPipeline as TextGenerationPipeline
 from minitransformer.pipelines.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
-from minitransformer.pipelines.zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
+from minitransformer.pipelines.zero_shot_classification import (
+    ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,
+)
 from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
 from minitransformer.tokenization import register_tokenizer as register_tokenizer
 

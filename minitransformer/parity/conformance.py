@@ -217,8 +217,8 @@ class _Subject:
     def model(self, dtype: torch.dtype = torch.float64) -> GPT2LMHeadModel:
         """A model that has it in every block."""
         config = GPT2Config(
-            vocab_size=VOCABULARY, hidden_size=self.width, num_layers=2, num_heads=HEADS, inner_size=24, num_positions=64,
-            bos_token_id=0, eos_token_id=None, pad_token_id=1, initializer_range=0.3,
+            vocab_size=VOCABULARY, hidden_size=self.width, num_layers=2, num_heads=HEADS, inner_size=24,
+            num_positions=64, bos_token_id=0, eos_token_id=None, pad_token_id=1, initializer_range=0.3,
         )  # fmt: skip
         model = GPT2LMHeadModel(config).to(dtype)
         put_parts(model, {PLACES[self.kind]: self.make}, dtype=dtype)

@@ -1,4 +1,4 @@
-"""PEFT works on our models: its injection into them, and its wrappers for tasks; what it trained, it saves and loads."""
+"""PEFT works on our models: its injection into them, and its wrappers for tasks, which train, save and load."""
 
 from __future__ import annotations
 

@@ -423,7 +423,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def check_memory(cls: type[nn.Module], arguments: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the machine's memory could not hold such a part; of a few bytes it may ask for all of it."""
+    """Raise a ValueError if the machine's memory could not hold such a part, which a few bytes ask for."""
     with without_memory():
         needed = sum(4 * parameter.numel() for parameter in cls(**arguments).parameters())
     if hasattr(os, "sysconf") and needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
