@@ -231,6 +231,8 @@ def make_parts(model: Any) -> None:
         ConfigError: one is not registered, or cannot be made or put in; in one sentence that names it.
     """
     for place, said in parts_in(model.config).items():
+        if place.startswith("head.") and not is_own_head(model):
+            continue
         inside = "backbone" in model._modules and not place.startswith("head.")
         name = BACKBONE + place if inside else place
         first = name.removeprefix(BACKBONE).partition(".")[0]
@@ -249,6 +251,12 @@ def make_parts(model: Any) -> None:
             put_in(model, name, model.get_submodule(BACKBONE + other if inside else other))
         else:
             put_in(model, name, _made(said["part"], said["arguments"], place))
+
+
+def is_own_head(model: Any) -> bool:
+    """Whether the config was saved with a model of this class, whose head is then the one it speaks of."""
+    named = model.config.architectures
+    return not named or any(parent.__name__ in named for parent in type(model).__mro__)
 
 
 def parts_in(config: Any) -> dict[str, dict[str, Any]]:
@@ -331,7 +339,7 @@ def _compared(model: Any) -> tuple[dict[str, nn.Module], list[str]]:
     """Registered parts by name, and other differences in words, to what the model's class makes of its config."""
     arguments = {
         name: value
-        for name, value in model.__dict__["_made_with"].items()
+        for name, value in model.__dict__.get("_made_with", {}).items()
         if not _is_optional_maker(model, name, value)
     }
     with without_memory():
