@@ -311,7 +311,7 @@ def test_parts_that_could_not_be_made_again_are_refused(gpt2, tmp_path):
 
 
 BAD = [
-    {"parts": {"decoder.blocks.0.ffn": {"part": "swich", "arguments": {}}}},
+    {"parts": {"decoder.blocks.0.ffn": {"part": "swish2", "arguments": {}}}},
     {"parts": {"decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden": 3}}}},
     {"parts": {"decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden_size": -3, "intermediate_size": 3}}}},
     {"parts": {"decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden_size": {"__class__": "os"}}}}},
@@ -343,7 +343,7 @@ def test_configs_whose_parts_cannot_be_made_are_refused_in_one_sentence(gpt2, sa
             load.from_pretrained(gpt2)
         assert len(str(caught.value).splitlines()) == 1
     if said == BAD[0]:
-        assert "'swich'" in str(caught.value) and "Did you mean 'swish'" in str(caught.value)
+        assert "'swish2'" in str(caught.value) and "Did you mean 'swish'" in str(caught.value)
 
 
 def test_two_registrations_of_one_name_are_refused():
