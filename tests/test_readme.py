@@ -65,7 +65,7 @@ class Session:
 
     def run(self, block: str, name: str) -> None:
         self.lines, self.compared = block.splitlines(), set()
-        exec(compile(block, name, "exec"), self.names)
+        exec(compile(block, name, "exec", dont_inherit=True), self.names)
         for number, line in enumerate(self.lines):
             if (stated := STATED.match(line.strip())) and number not in self.compared:
                 value = self.names[stated["name"]]
