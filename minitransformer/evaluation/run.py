@@ -15,7 +15,7 @@ from minitransformer.errors import DataError, PipelineError, did_you_mean
 from minitransformer.evaluation.base import Evaluation
 from minitransformer.evaluation.predictions import read_predictions, write_predictions
 from minitransformer.options import Count, Option, declared, read_value, shown
-from minitransformer.pipelines.tasks import ALIASES, languages, pipeline
+from minitransformer.pipelines.tasks import ALIASES, own_name, pipeline
 
 if TYPE_CHECKING:
     from minitransformer.models.common.base import PretrainedModel
@@ -171,9 +171,7 @@ def find_task(task: str) -> str:
         PipelineError: there is no such task, or it has no standard metric.
     """
     read_value("task", task, str, PipelineError)
-    name = ALIASES.get(task, task)
-    if name.startswith("translation_") and languages(name):
-        return "translation"
+    name = own_name(task)
     if name not in EVALUATIONS:
         hint = did_you_mean(task, [*EVALUATIONS, *ALIASES])
         raise PipelineError(f"no evaluation for task {shown(task)}.{hint} Known: {', '.join(EVALUATIONS)}")

@@ -316,10 +316,9 @@ class Trace:
         if source is None:
             if told["source"] is None:
                 raise ParityError(f"{self.folder} does not say where its model is: pass it (--model)")
-            source = self.folder / MODEL if told["source"] == MODEL else told["source"]
-            if told["source"] == MODEL or "/" in told["source"]:
-                if not Path(source).exists():
-                    raise ParityError(f"the model of {self.folder} is no longer in {source}: say where it is (--model)")
+            source = (self.folder / MODEL).absolute() if told["source"] == MODEL else told["source"]
+            if Path(source).is_absolute() and not Path(source).exists():
+                raise ParityError(f"the model of {self.folder} is no longer in {source}: say where it is (--model)")
         model = load_model(source, told["class"])
         if weights_digest(model) != told["weights_sha256"]:
             raise ParityError(f"{source} has other weights than the model of {self.folder}: trace it again")
