@@ -449,10 +449,10 @@ class NoFieldError(AttributeError):
 
     def __init__(self, kind: type[ModelConfig], name: str) -> None:
         super().__init__(kind, name)
-        self.kind, self.name = kind, name
+        self.kind, self.field = kind, name
 
     def __str__(self) -> str:
-        return f"{self.kind.__name__} has no field {self.name!r}.{_hint(self.kind, self.name)}"
+        return f"{self.kind.__name__} has no field {self.field!r}.{_hint(self.kind, self.field)}"
 
 
 def _hint(cls: type[ModelConfig], name: str) -> str:
