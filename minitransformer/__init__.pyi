@@ -65,6 +65,7 @@ from minitransformer.compat.tokenizers import PreTrainedTokenizer as PreTrainedT
 from minitransformer.compat.tokenizers import PreTrainedTokenizerFast as PreTrainedTokenizerFast
 from minitransformer.compat.trainer import Seq2SeqTrainer as Seq2SeqTrainer
 from minitransformer.compat.trainer import Trainer as Trainer
+from minitransformer.config import ModelConfig as PretrainedConfig
 from minitransformer.errors import ArgumentError as ArgumentError
 from minitransformer.errors import CheckpointError as CheckpointError
 from minitransformer.errors import ConfigError as ConfigError
@@ -122,6 +123,7 @@ from minitransformer.models.bert import BertForQuestionAnswering as BertForQuest
 from minitransformer.models.bert import BertForSequenceClassification as BertForSequenceClassification
 from minitransformer.models.bert import BertForTokenClassification as BertForTokenClassification
 from minitransformer.models.bert import BertModel as BertModel
+from minitransformer.models.common.base import PretrainedModel as PreTrainedModel
 from minitransformer.models.ctrl import CTRLConfig as CTRLConfig
 from minitransformer.models.ctrl import CTRLForSequenceClassification as CTRLForSequenceClassification
 from minitransformer.models.ctrl import CTRLLMHeadModel as CTRLLMHeadModel
@@ -150,6 +152,15 @@ from minitransformer.models.gpt2 import GPT2ForSequenceClassification as GPT2For
 from minitransformer.models.gpt2 import GPT2ForTokenClassification as GPT2ForTokenClassification
 from minitransformer.models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
 from minitransformer.models.gpt2 import GPT2Model as GPT2Model
+from minitransformer.models.llama import LlamaConfig as LlamaConfig
+from minitransformer.models.llama import LlamaForCausalLM as LlamaForCausalLM
+from minitransformer.models.llama import LlamaForQuestionAnswering as LlamaForQuestionAnswering
+from minitransformer.models.llama import LlamaForSequenceClassification as LlamaForSequenceClassification
+from minitransformer.models.llama import LlamaForTokenClassification as LlamaForTokenClassification
+from minitransformer.models.llama import LlamaModel as LlamaModel
+from minitransformer.models.m2m100 import M2M100Config as M2M100Config
+from minitransformer.models.m2m100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
+from minitransformer.models.m2m100 import M2M100Model as M2M100Model
 from minitransformer.models.marian import MarianConfig as MarianConfig
 from minitransformer.models.marian import MarianMTModel as MarianMTModel
 from minitransformer.models.marian import MarianModel as MarianModel
@@ -158,6 +169,33 @@ from minitransformer.models.mbart import MBartForConditionalGeneration as MBartF
 from minitransformer.models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
 from minitransformer.models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
 from minitransformer.models.mbart import MBartModel as MBartModel
+from minitransformer.models.mistral import MistralConfig as MistralConfig
+from minitransformer.models.mistral import MistralForCausalLM as MistralForCausalLM
+from minitransformer.models.mistral import MistralForQuestionAnswering as MistralForQuestionAnswering
+from minitransformer.models.mistral import MistralForSequenceClassification as MistralForSequenceClassification
+from minitransformer.models.mistral import MistralForTokenClassification as MistralForTokenClassification
+from minitransformer.models.mistral import MistralModel as MistralModel
+from minitransformer.models.modernbert import ModernBertConfig as ModernBertConfig
+from minitransformer.models.modernbert import ModernBertForMaskedLM as ModernBertForMaskedLM
+from minitransformer.models.modernbert import ModernBertForQuestionAnswering as ModernBertForQuestionAnswering
+from minitransformer.models.modernbert import ModernBertForSequenceClassification as ModernBertForSequenceClassification
+from minitransformer.models.modernbert import ModernBertForTokenClassification as ModernBertForTokenClassification
+from minitransformer.models.modernbert import ModernBertModel as ModernBertModel
+from minitransformer.models.pegasus import PegasusConfig as PegasusConfig
+from minitransformer.models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
+from minitransformer.models.pegasus import PegasusModel as PegasusModel
+from minitransformer.models.qwen2 import Qwen2Config as Qwen2Config
+from minitransformer.models.qwen2 import Qwen2ForCausalLM as Qwen2ForCausalLM
+from minitransformer.models.qwen2 import Qwen2ForQuestionAnswering as Qwen2ForQuestionAnswering
+from minitransformer.models.qwen2 import Qwen2ForSequenceClassification as Qwen2ForSequenceClassification
+from minitransformer.models.qwen2 import Qwen2ForTokenClassification as Qwen2ForTokenClassification
+from minitransformer.models.qwen2 import Qwen2Model as Qwen2Model
+from minitransformer.models.qwen3 import Qwen3Config as Qwen3Config
+from minitransformer.models.qwen3 import Qwen3ForCausalLM as Qwen3ForCausalLM
+from minitransformer.models.qwen3 import Qwen3ForQuestionAnswering as Qwen3ForQuestionAnswering
+from minitransformer.models.qwen3 import Qwen3ForSequenceClassification as Qwen3ForSequenceClassification
+from minitransformer.models.qwen3 import Qwen3ForTokenClassification as Qwen3ForTokenClassification
+from minitransformer.models.qwen3 import Qwen3Model as Qwen3Model
 from minitransformer.models.roberta import RobertaConfig as RobertaConfig
 from minitransformer.models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
 from minitransformer.models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
@@ -217,13 +255,22 @@ ElectraTokenizerFast: Any
 FSMTTokenizer: Any
 GPT2Tokenizer: Any
 GPT2TokenizerFast: Any
+LlamaTokenizer: Any
+LlamaTokenizerFast: Any
+M2M100Tokenizer: Any
 MBart50Tokenizer: Any
 MBart50TokenizerFast: Any
 MBartTokenizer: Any
 MBartTokenizerFast: Any
 MarianTokenizer: Any
+NllbTokenizer: Any
+NllbTokenizerFast: Any
 OpenAIGPTTokenizer: Any
 OpenAIGPTTokenizerFast: Any
+PegasusTokenizer: Any
+PegasusTokenizerFast: Any
+Qwen2Tokenizer: Any
+Qwen2TokenizerFast: Any
 RobertaTokenizer: Any
 RobertaTokenizerFast: Any
 T5Tokenizer: Any
