@@ -50,14 +50,10 @@ from minitransformer.compat.schedules import SchedulerType as SchedulerType
 from minitransformer.compat.schedules import get_constant_schedule as get_constant_schedule
 from minitransformer.compat.schedules import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
 from minitransformer.compat.schedules import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
-from minitransformer.compat.schedules import (
-    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
-)
+from minitransformer.compat.schedules import get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup
 from minitransformer.compat.schedules import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
 from minitransformer.compat.schedules import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
-from minitransformer.compat.schedules import (
-    get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup,
-)
+from minitransformer.compat.schedules import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
 from minitransformer.compat.schedules import get_scheduler as get_scheduler
 from minitransformer.compat.schedules import set_seed as set_seed
 from minitransformer.compat.tokenizers import BatchEncoding as BatchEncoding
@@ -76,6 +72,7 @@ from minitransformer.errors import InputError as InputError
 from minitransformer.errors import MinitransformerError as MinitransformerError
 from minitransformer.errors import MissingFileError as MissingFileError
 from minitransformer.errors import PipelineError as PipelineError
+from minitransformer.errors import RegistrationError as RegistrationError
 from minitransformer.errors import SavingError as SavingError
 from minitransformer.errors import TokenizerError as TokenizerError
 from minitransformer.errors import TraceError as TraceError
@@ -109,6 +106,7 @@ from minitransformer.models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq
 from minitransformer.models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
 from minitransformer.models.auto import AutoModelForTextEncoding as AutoModelForTextEncoding
 from minitransformer.models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
+from minitransformer.models.auto import register_architecture as register_architecture
 from minitransformer.models.bart import BartConfig as BartConfig
 from minitransformer.models.bart import BartForConditionalGeneration as BartForConditionalGeneration
 from minitransformer.models.bart import BartForQuestionAnswering as BartForQuestionAnswering
@@ -124,6 +122,8 @@ from minitransformer.models.bert import BertForSequenceClassification as BertFor
 from minitransformer.models.bert import BertForTokenClassification as BertForTokenClassification
 from minitransformer.models.bert import BertModel as BertModel
 from minitransformer.models.common.base import PretrainedModel as PreTrainedModel
+from minitransformer.models.common.parts import put_parts as put_parts
+from minitransformer.models.common.parts import register_part as register_part
 from minitransformer.models.ctrl import CTRLConfig as CTRLConfig
 from minitransformer.models.ctrl import CTRLForSequenceClassification as CTRLForSequenceClassification
 from minitransformer.models.ctrl import CTRLLMHeadModel as CTRLLMHeadModel
@@ -196,6 +196,9 @@ from minitransformer.models.qwen3 import Qwen3ForQuestionAnswering as Qwen3ForQu
 from minitransformer.models.qwen3 import Qwen3ForSequenceClassification as Qwen3ForSequenceClassification
 from minitransformer.models.qwen3 import Qwen3ForTokenClassification as Qwen3ForTokenClassification
 from minitransformer.models.qwen3 import Qwen3Model as Qwen3Model
+from minitransformer.models.pegasus import PegasusConfig as PegasusConfig
+from minitransformer.models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
+from minitransformer.models.pegasus import PegasusModel as PegasusModel
 from minitransformer.models.roberta import RobertaConfig as RobertaConfig
 from minitransformer.models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
 from minitransformer.models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
@@ -203,6 +206,13 @@ from minitransformer.models.roberta import RobertaForQuestionAnswering as Robert
 from minitransformer.models.roberta import RobertaForSequenceClassification as RobertaForSequenceClassification
 from minitransformer.models.roberta import RobertaForTokenClassification as RobertaForTokenClassification
 from minitransformer.models.roberta import RobertaModel as RobertaModel
+from minitransformer.models.t5 import MT5Config as MT5Config
+from minitransformer.models.t5 import MT5EncoderModel as MT5EncoderModel
+from minitransformer.models.t5 import MT5ForConditionalGeneration as MT5ForConditionalGeneration
+from minitransformer.models.t5 import MT5ForQuestionAnswering as MT5ForQuestionAnswering
+from minitransformer.models.t5 import MT5ForSequenceClassification as MT5ForSequenceClassification
+from minitransformer.models.t5 import MT5ForTokenClassification as MT5ForTokenClassification
+from minitransformer.models.t5 import MT5Model as MT5Model
 from minitransformer.models.t5 import T5Config as T5Config
 from minitransformer.models.t5 import T5EncoderModel as T5EncoderModel
 from minitransformer.models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
@@ -214,17 +224,14 @@ from minitransformer.models.transformer import FSMTConfig as FSMTConfig
 from minitransformer.models.transformer import FSMTForConditionalGeneration as FSMTForConditionalGeneration
 from minitransformer.models.transformer import FSMTModel as FSMTModel
 from minitransformer.models.transformer import TransformerConfig as TransformerConfig
-from minitransformer.models.transformer import (
-    TransformerForConditionalGeneration as TransformerForConditionalGeneration,
-)
+from minitransformer.models.transformer import TransformerForConditionalGeneration as TransformerForConditionalGeneration
 from minitransformer.models.transformer import TransformerModel as TransformerModel
 from minitransformer.models.transformer_xl import TransfoXLConfig as TransfoXLConfig
-from minitransformer.models.transformer_xl import (
-    TransfoXLForSequenceClassification as TransfoXLForSequenceClassification,
-)
+from minitransformer.models.transformer_xl import TransfoXLForSequenceClassification as TransfoXLForSequenceClassification
 from minitransformer.models.transformer_xl import TransfoXLLMHeadModel as TransfoXLLMHeadModel
 from minitransformer.models.transformer_xl import TransfoXLModel as TransfoXLModel
 from minitransformer.pipelines import pipeline as pipeline
+from minitransformer.pipelines import register_pipeline as register_pipeline
 from minitransformer.pipelines.base import Pipeline as Pipeline
 from minitransformer.pipelines.feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline
 from minitransformer.pipelines.fill_mask import FillMaskPipeline as FillMaskPipeline
@@ -235,10 +242,9 @@ from minitransformer.pipelines.text2text import TranslationPipeline as Translati
 from minitransformer.pipelines.text_classification import TextClassificationPipeline as TextClassificationPipeline
 from minitransformer.pipelines.text_generation import TextGenerationPipeline as TextGenerationPipeline
 from minitransformer.pipelines.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
-from minitransformer.pipelines.zero_shot_classification import (
-    ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,
-)
+from minitransformer.pipelines.zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
+from minitransformer.tokenization import register_tokenizer as register_tokenizer
 
 __version__: str
 AlbertTokenizer: Any
@@ -262,6 +268,8 @@ MBart50Tokenizer: Any
 MBart50TokenizerFast: Any
 MBartTokenizer: Any
 MBartTokenizerFast: Any
+MT5Tokenizer: Any
+MT5TokenizerFast: Any
 MarianTokenizer: Any
 NllbTokenizer: Any
 NllbTokenizerFast: Any

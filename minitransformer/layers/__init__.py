@@ -8,6 +8,7 @@ from minitransformer.layers.cache import BlockCache, DecoderCache, KVCache
 from minitransformer.layers.embeddings import Embeddings, tied
 from minitransformer.layers.feedforward import FeedForward, GatedFeedForward
 from minitransformer.layers.kernels import attend_fused, fast_linear, linear
+from minitransformer.layers.making import arguments_of, like, remembers_arguments
 from minitransformer.layers.norms import RMSNorm
 from minitransformer.layers.positions import (
     FairseqPositions,
@@ -50,14 +51,17 @@ __all__ = [
     "Trace",
     "View",
     "activation",
+    "arguments_of",
     "attend",
     "attend_fused",
     "causal_mask",
     "fast_linear",
+    "like",
     "linear",
     "positions_from_padding",
     "relative_buckets",
     "rotary_frequencies",
+    "remembers_arguments",
     "sinusoids",
     "tap_names",
     "tied",

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from minitransformer.layers.kernels import attention, linear
+from minitransformer.layers.making import remembers_arguments
 from minitransformer.layers.part import Part
 from minitransformer.layers.taps import Tap
 from minitransformer.layers.view import View
@@ -63,6 +64,7 @@ def attend(
     return torch.einsum("bhts, bhsk -> bhtk", pattern, value)  # weighted mean of the values
 
 
+@remembers_arguments
 class MultiHeadAttention(Part):
     """Several attentions side by side, each on its own projection of the input (section 3.2.2).
 

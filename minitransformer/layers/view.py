@@ -8,7 +8,7 @@ kernels know causality by name, and never look at a mask.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -69,6 +69,16 @@ class View:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
+
+    def changed(self, **changes: Any) -> View:
+        """A copy that differs in some fields: for attention that hides or adds something of its own."""
+        return replace(self, **changes, _made={})
+
+    def applied(self, scores: Float[Tensor, "batch heads query key"]) -> Float[Tensor, "batch heads query key"]:
+        """Scores as they go into a softmax: with the bias, and the lowest number where nothing may be attended to."""
+        allowed = self.allowed(scores.shape[2], scores.shape[3], scores.device)
+        scores = scores if self.bias is None else scores + self.bias
+        return scores if allowed is None else scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
 
     @property
     def is_causal_alone(self) -> bool:

@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 from minitransformer.errors import DataError, PipelineError, TrainingError, did_you_mean
 from minitransformer.options import Count, Only, Option, Probability, Range, shown
+from minitransformer.recipes.tables import check_options, key, read_table
+from minitransformer.recipes.vocabulary import FAMILIES, Kind
 from minitransformer.training.settings import Settings
-from minitransformer.training.tables import check_options, key, read_table
-from minitransformer.training.vocabulary import FAMILIES, Kind
 
 LONGEST = 2**20
 """Letters of a recipe."""

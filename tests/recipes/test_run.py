@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from training.recipe_runs import SENTIMENT, SEQ2SEQ, folder, run, weights, write
+from recipes.recipe_runs import SENTIMENT, SEQ2SEQ, folder, run, weights, write
 
 from minitransformer import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from minitransformer.errors import TrainingError
-from minitransformer.training.run import prepare
+from minitransformer.recipes.run import prepare
 
 __all__ = ["folder"]
 

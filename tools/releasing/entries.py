@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from minitransformer.errors import TrainingError, did_you_mean
-from minitransformer.training.recipe import DataTable, read_data, toml
-from minitransformer.training.tables import read_table
+from minitransformer.recipes.recipe import DataTable, read_data, toml
+from minitransformer.recipes.tables import read_table
 
 TABLE = Path(__file__).with_name("checkpoints.toml")
 

@@ -29,6 +29,7 @@ from minitransformer.errors import TrainingError
 from minitransformer.files import together, write_whole
 from minitransformer.tokenization import AutoTokenizer
 from minitransformer.tokenization.auto import CLASSES, check_overrides
+from minitransformer.tokenization.auto import FAMILIES as OF_ARCHITECTURE
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.bounds import MOST_PIECES
 from minitransformer.tokenization.sentencepiece import Piece, read_model
@@ -98,6 +99,9 @@ def learn_tokenizer(
         TokenizerError: a setting that the family does not have.
     """
     families = FAMILIES[kind]
+    registered = OF_ARCHITECTURE.get(architecture)
+    if architecture not in families and registered is not None and registered.class_name in families.values():
+        families = {architecture: registered.class_name}  # of another package, with a tokenizer of ours
     if architecture not in families:
         suited = [k for k, names in FAMILIES.items() if architecture in names]
         remedy = f"use {' or '.join(map(repr, suited))}" if suited else "take a tokenizer from a folder with from = ..."

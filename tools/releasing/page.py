@@ -9,8 +9,8 @@ from typing import Any
 from releasing.entries import Table
 from releasing.tables import number, rows
 
-PAGE = Path(__file__).parents[3] / "docs" / "checkpoints.md"
-BEGIN, END = "<!-- checkpoints: written by examples/recipes/release.py -->", "<!-- end of checkpoints -->"
+PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
+BEGIN, END = "<!-- checkpoints: written by tools/release.py -->", "<!-- end of checkpoints -->"
 
 
 def read_evaluations(home: Path, table: Table) -> dict[str, dict[str, Any]]:

@@ -13,8 +13,8 @@ import transformers
 
 from minitransformer import AutoTokenizer
 from minitransformer.errors import SavingError, TokenizerError, TrainingError
-from minitransformer.training import vocabulary
-from minitransformer.training.vocabulary import FAMILIES, Kind, learn_tokenizer, learn_wordpiece
+from minitransformer.recipes import vocabulary
+from minitransformer.recipes.vocabulary import FAMILIES, Kind, learn_tokenizer, learn_wordpiece
 
 WORDS = """attention encoder decoder layer token query key value position network sequence Transformer translation
 summary answer question label sentence naïve Straße café don't well-known 1984 3.14""".split()

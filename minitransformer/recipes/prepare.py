@@ -11,10 +11,10 @@ from minitransformer.config import ModelConfig
 from minitransformer.data import Record, narrow, read_records
 from minitransformer.data.records import TEXT_FIELDS
 from minitransformer.errors import DataError, MinitransformerError, TrainingError
+from minitransformer.recipes.recipe import DataTable, Recipe, TokenizerTable
+from minitransformer.recipes.vocabulary import FAMILIES, learn_tokenizer
 from minitransformer.tokenization.auto import CLASSES, check_overrides
 from minitransformer.tokenization.base import Tokenizer
-from minitransformer.training.recipe import DataTable, Recipe, TokenizerTable
-from minitransformer.training.vocabulary import FAMILIES, learn_tokenizer
 
 # Records ------------------------------------------------------------------------------------------------------------
 

@@ -21,16 +21,9 @@ from minitransformer.data import Record
 from minitransformer.errors import TrainingError
 from minitransformer.jsons import JSONError, parse_json
 from minitransformer.models.common.base import write_json
-from minitransformer.tokenization import AutoTokenizer
-from minitransformer.tokenization.base import Tokenizer
-from minitransformer.training import distributed
-from minitransformer.training.alone import alone
-from minitransformer.training.checkpoints import Checkpoints, check_identity
-from minitransformer.training.logs import History
-from minitransformer.training.objectives import OBJECTIVES
-from minitransformer.training.prepare import count_common, find_source, load_data, make_tokenizer
-from minitransformer.training.recipe import Recipe, read_recipe
-from minitransformer.training.start import (
+from minitransformer.recipes.prepare import count_common, find_source, load_data, make_tokenizer
+from minitransformer.recipes.recipe import Recipe, read_recipe
+from minitransformer.recipes.start import (
     check_special_ids,
     choose_labels,
     fit_to_tokenizer,
@@ -38,6 +31,13 @@ from minitransformer.training.start import (
     make_model,
     read_model_config,
 )
+from minitransformer.tokenization import AutoTokenizer
+from minitransformer.tokenization.base import Tokenizer
+from minitransformer.training import distributed
+from minitransformer.training.alone import alone
+from minitransformer.training.checkpoints import Checkpoints, check_identity
+from minitransformer.training.logs import History
+from minitransformer.training.objectives import OBJECTIVES
 from minitransformer.training.trainer import Trainer
 
 logger = logging.getLogger("minitransformer")

@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from minitransformer.pipelines.tasks import ALIASES
+from minitransformer.pipelines.tasks import own_name
 from releasing.entries import Entry
 from releasing.tables import better, number, rows
 
@@ -78,7 +78,7 @@ def metadata(entry: Entry, evaluation: Mapping[str, Any]) -> str:
         language=entry.language,
         license=entry.license,
         library_name="minitransformer",
-        pipeline_tag=ALIASES.get(entry.task, entry.task),
+        pipeline_tag=own_name(entry.task),
         tags=["toy", "education"],
         datasets=sorted({one["hub"] for one in evaluation["data"] if one["hub"]}),
         model_name=entry.name,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from training.recipe_runs import BERT, folder, run, weights, write
+from recipes.recipe_runs import BERT, folder, run, weights, write
 
 from minitransformer import AutoTokenizer
 from minitransformer.errors import DataError, TrainingError
-from minitransformer.training.run import prepare
+from minitransformer.recipes.run import prepare
 
 __all__ = ["folder"]
 
@@ -158,8 +158,8 @@ def test_the_vocabulary_has_the_letters_of_the_recipe(folder: Path) -> None:
 
 
 def test_records_are_shuffled_by_a_seed_of_their_own(folder: Path) -> None:
-    from minitransformer.training.prepare import load_data
-    from minitransformer.training.recipe import DataTable
+    from minitransformer.recipes.prepare import load_data
+    from minitransformer.recipes.recipe import DataTable
 
     def texts(**options: object) -> list[str]:
         table = DataTable(files="text.txt", format="lines", **options)
@@ -175,8 +175,8 @@ def test_records_are_shuffled_by_a_seed_of_their_own(folder: Path) -> None:
 
 
 def test_questions_are_narrowed_where_a_table_says_so(folder: Path) -> None:
-    from minitransformer.training.prepare import load_data
-    from minitransformer.training.recipe import DataTable
+    from minitransformer.recipes.prepare import load_data
+    from minitransformer.recipes.recipe import DataTable
 
     context = "Tom sleeps. Sarah lives in Rome. It rains."
     question = {"id": "1", "question": "Where?", "answers": [{"text": "Rome", "answer_start": context.index("Rome")}]}

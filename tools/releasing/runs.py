@@ -12,10 +12,10 @@ from typing import Any
 
 from minitransformer.errors import TrainingError
 from minitransformer.hub import embedded_folder, read_json
+from minitransformer.recipes.recipe import DataTable, read_data, read_recipe
 from minitransformer.training.checkpoints import Checkpoints, read_state
-from minitransformer.training.recipe import DataTable, read_data, read_recipe
 
-RECIPES = Path(__file__).parents[1]
+RECIPES = Path(__file__).parents[2] / "examples" / "recipes"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from minitransformer.errors import TrainingError
-from minitransformer.training.recipe import Recipe, read_recipe
+from minitransformer.recipes.recipe import Recipe, read_recipe
 from minitransformer.training.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "recipes"

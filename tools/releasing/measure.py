@@ -9,8 +9,8 @@ from typing import Any
 from minitransformer.data import Record
 from minitransformer.errors import TrainingError
 from minitransformer.evaluation import evaluate
-from minitransformer.training.prepare import load_data
-from minitransformer.training.recipe import DataTable
+from minitransformer.recipes.prepare import load_data
+from minitransformer.recipes.recipe import DataTable
 from releasing.entries import Entry, Measurement
 from releasing.runs import Run
 

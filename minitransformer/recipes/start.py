@@ -19,9 +19,9 @@ from minitransformer.generation import GenerationConfig
 from minitransformer.generation.inputs import written_vocabulary
 from minitransformer.generation.processors import check_tokens
 from minitransformer.models.common.base import GenerativeModel, PretrainedModel, read_config
+from minitransformer.recipes.recipe import ModelTable, Recipe
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.training.objectives import OBJECTIVES, Classification
-from minitransformer.training.recipe import ModelTable, Recipe
 
 logger = logging.getLogger("minitransformer")
 

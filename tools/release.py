@@ -1,9 +1,9 @@
 """Put a finished training run into the package, as a checkpoint that ``minitransformer/NAME`` names.
 
-    python examples/recipes/release.py runs/encoder bert-books --data DATA
-    python examples/recipes/release.py runs/sentiment bert-sentiment --data DATA --twin runs/sentiment-scratch
-    python examples/recipes/release.py --again bert-sentiment --data DATA --twin runs/sentiment-scratch
-    python examples/recipes/release.py --page        # only write the tables of docs/checkpoints.md again
+    python tools/release.py runs/encoder bert-books --data DATA
+    python tools/release.py runs/sentiment bert-sentiment --data DATA --twin runs/sentiment-scratch
+    python tools/release.py --again bert-sentiment --data DATA --twin runs/sentiment-scratch
+    python tools/release.py --page        # only write the tables of docs/checkpoints.md again
 
 Weights are rounded to float16, measured as they are then, beside the trivial baseline and the twin without pretraining,
 and described in a model card. ``--again`` only measures a checkpoint that is there. Which run makes which checkpoint,
@@ -30,7 +30,7 @@ from releasing.runs import RECIPES, Run
 
 from minitransformer.errors import MinitransformerError, MissingFileError
 from minitransformer.hub import EMBEDDED, read_json
-from minitransformer.training.recipe import read_recipe
+from minitransformer.recipes.recipe import read_recipe
 
 
 def release(

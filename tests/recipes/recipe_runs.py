@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from minitransformer.training.run import train
+from minitransformer.recipes.run import train
 
 WORDS = "the cat dog house that this is good bad milk Paris London Anna Bob eats likes sees".split()
 SIZES = "num_hidden_layers = 1\nnum_attention_heads = 2\nintermediate_size = 32\nmax_position_embeddings = 64\n"
