@@ -209,12 +209,17 @@ def become(part: Any, fused: type[nn.Module], **products: Product) -> None:
         setattr(part, name, product)
 
 
+def is_plain(attn: MultiHeadAttention) -> bool:
+    """Whether an attention has neither rotary positions nor shared keys nor a window: others keep their own way."""
+    return attn.rotary is None and attn.window is None and attn.num_kv_heads == attn.num_heads
+
+
 def fuse(block: Any, form: Callable[..., str], make: Callable[..., Product]) -> None:
     """Put fast parts into a block, where its own are of the usual kind and large enough."""
     if type(getattr(block, "cross_attn", None)) is MultiHeadAttention:
         become(block.cross_attn, FastAttention)
     attn: Any = block.attn
-    if type(attn) is MultiHeadAttention and attn.query.weight.numel() >= SMALLEST:
+    if type(attn) is MultiHeadAttention and is_plain(attn) and attn.query.weight.numel() >= SMALLEST:
         layers = (attn.query, attn.key, attn.value)
         bias = None if attn.query.bias is None else torch.cat([layer.bias.detach() for layer in layers])
         become(attn, FusedAttention, qkv=make(form(*layers), torch.cat([x.weight.detach() for x in layers]), bias))
