@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +20,7 @@ from minitransformer.parity.dumps import read_dump
 from minitransformer.parity.traces import ParityError, load_model, write_trace
 from minitransformer.parity.verification import files, passes
 from minitransformer.parity.verification.records import FAILED, LEFT_OUT, PASSED, Stage, Verification
-from minitransformer.parity.verification.subject import Subject, load_reference
+from minitransformer.parity.verification.subject import Subject, load_reference, quiet
 
 __all__ = ["FAILED", "LEFT_OUT", "PASSED", "Stage", "Verification", "verify"]
 
@@ -80,25 +81,25 @@ def verify(
 
     for name, run in STAGES.items():
         try:
-            with in_silence():
+            with in_silence(), quiet():
                 found_out = list(run(subject))
             for stage in found_out:
                 add(stage)
-        except (MinitransformerError, AssertionError, RuntimeError, ValueError, IndexError, KeyError) as error:
+        except (MinitransformerError, AssertionError, RuntimeError, ValueError, TypeError, LookupError) as error:
             add(Stage(name, FAILED, f"{type(error).__name__}: {error}"))
     if told == str(against):
         add(_beside_dump(subject, Path(told)))
     return result
 
 
-@contextmanager
+@contextlib.contextmanager
 def in_silence() -> Iterator[None]:
     """What a stage says, it says itself."""
     logger = logging.getLogger("minitransformer")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # transformers prints, too
             warnings.simplefilter("ignore")
             yield
     finally:
