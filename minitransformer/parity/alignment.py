@@ -86,7 +86,7 @@ def read_map(path: str | Path) -> dict[str, str]:
     tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # what is no TOML, no UTF-8, or nests without end
         raise ParityError(f"the map {path} cannot be read: {error}") from error
     rows = raw.get("names", raw)
     flat = dict(_flat(rows))

@@ -198,8 +198,8 @@ def _check_length(
 
 def _their_type(alignment: Alignment, dtype: str | None) -> torch.dtype:
     if dtype is not None:
-        found = getattr(torch, dtype.removeprefix("torch."), None)
-        if found not in EPS:
+        found = {str(kind): kind for kind in EPS}.get(f"torch.{dtype.removeprefix('torch.')}")
+        if found is None:
             raise ParityError(f"--dtype must be float64, float32, float16 or bfloat16, not {dtype!r}")
         return found
     kinds = [aligned.dtype for aligned in alignment.found.values() if aligned.dtype in EPS]

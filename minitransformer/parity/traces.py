@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -285,9 +286,16 @@ class Trace:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type it was computed in."""
-        dtype: torch.dtype = getattr(torch, self.manifest["dtype"])
-        return dtype
+        """The type it was computed in.
+
+        Raises:
+            ParityError: the manifest names none.
+        """
+        kinds = {str(kind).removeprefix("torch."): kind for kind in _NAMES if kind.is_floating_point}
+        said = self.manifest.get("dtype")
+        if not isinstance(said, str) or said not in kinds:
+            raise ParityError(f"{self.folder / MANIFEST} is damaged: its dtype is {said!r}. Trace the model again")
+        return kinds[said]
 
     @property
     def inputs(self) -> dict[str, Tensor]:
@@ -342,7 +350,7 @@ def read_trace(folder: str | Path) -> Trace:
     """
     folder = Path(folder)
     path = folder / MANIFEST
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ParityError(f"{folder} holds no trace, it has no {MANIFEST}: make one with minitransformer trace")
     manifest = read_json(path, error=ParityError)
     found = manifest.get("format") if isinstance(manifest, dict) else None

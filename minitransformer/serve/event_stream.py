@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from minitransformer.serve.answers import completion_event
-from minitransformer.serve.batching import to_json
+from minitransformer.serve.checks import to_json
 from minitransformer.serve.errors import ApiError
 from minitransformer.serve.generating import Event, Writing
 from minitransformer.serve.metrics import Metrics
@@ -61,7 +61,11 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             event: Event | ApiError | None = self.first
             while event is not None and not self.gone.done():
-                await send({"type": "http.response.body", "body": self._line(event), "more_body": True})
+                try:
+                    line = self._line(event)
+                except ApiError as error:
+                    event, line = error, self._line(error)
+                await send({"type": "http.response.body", "body": line, "more_body": True})
                 if isinstance(event, ApiError) or event["details"] is not None:
                     if self.head_event is not None:
                         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
