@@ -49,6 +49,7 @@ FAMILIES: dict[str, type[Tokenizer]] = {
     "roberta": RobertaTokenizer,
     "t5": T5Tokenizer,
     "transfo-xl": TransfoXLTokenizer,
+    "umt5": T5Tokenizer,
 }
 """``model_type`` of config.json -> tokenizer."""
 

@@ -37,4 +37,10 @@ TWINS = [
     *twins("MT5ForSequenceClassification", "ForSequenceClassification", *MT5),
     *twins("MT5ForTokenClassification", "ForTokenClassification", "encoder", CONFIG, {"": {"id2label": TAGS}}),
     *twins("MT5ForQuestionAnswering", "ForQuestionAnswering", *MT5),
+    *twins("UMT5Model", "", *MT5, target=True),
+    *twins("UMT5EncoderModel", "ForTextEncoding", "encoder", CONFIG),
+    *twins("UMT5ForConditionalGeneration", "ForSeq2SeqLM", *MT5, {"": {}, "untied": {"tie_word_embeddings": False}}),
+    *twins("UMT5ForSequenceClassification", "ForSequenceClassification", *MT5),
+    *twins("UMT5ForTokenClassification", "ForTokenClassification", "encoder", CONFIG, {"": {"id2label": TAGS}}),
+    *twins("UMT5ForQuestionAnswering", "ForQuestionAnswering", *MT5),
 ]
