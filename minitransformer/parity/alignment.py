@@ -261,7 +261,9 @@ def _modules(trace: Trace) -> dict[str, list[list[tuple[str, int, int]]]]:
             module = weight["name"].removesuffix(".weight")
             own = bias is None or bias["name"] == f"{module}.bias"
             if operation.kind == "linear" and operation.name.endswith("logits"):
-                if not own and not bias["name"].endswith(".bias"):  # the module knows nothing of the bias
+                if (
+                    not own and bias is not None and not bias["name"].endswith(".bias")
+                ):  # the module knows nothing of the bias
                     continue
                 if bias is not None and not own:  # its weight is that of the embeddings
                     module = bias["name"].removesuffix(".bias")

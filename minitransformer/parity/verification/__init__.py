@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -62,7 +63,8 @@ def verify(
     repository = as_repository(model)
     with in_silence():  # what is missing or unknown is a stage
         found = load_model(repository)
-        _, loading = type(found).from_pretrained(repository, dtype=torch.float64, output_loading_info=True)
+        kind: Any = type(found)  # with output_loading_info it gives a pair
+        _, loading = kind.from_pretrained(repository, dtype=torch.float64, output_loading_info=True)
     subject = Subject(repository, found, loading)
     told = "nothing"
     if against is None or str(against) == TRANSFORMERS:

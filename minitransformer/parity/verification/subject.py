@@ -32,7 +32,8 @@ class Subject:
     """A checkpoint, and what it is compared with."""
 
     repository: Repository
-    model: PretrainedModel
+    model: Any
+    """Ours."""
     loading: dict[str, Any]
     """What became of the file's tensors."""
     reference: Any = None
