@@ -5,53 +5,15 @@
     from minitransformer import AutoModel, AutoTokenizer, pipeline, trace
 
 Names are resolved on first use, so that importing the package costs nothing: PyTorch is loaded when a name
-that needs it is first touched.
+that needs it is first touched. ``__init__.pyi`` tells type checkers where each name is.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
-
-if TYPE_CHECKING:
-    from minitransformer.errors import (
-        ArgumentError,
-        CheckpointError,
-        ConfigError,
-        DataError,
-        GenerationError,
-        HubError,
-        InputError,
-        MinitransformerError,
-        MissingFileError,
-        PipelineError,
-        SavingError,
-        TokenizerError,
-        TraceError,
-        TrainingError,
-        UnknownOptionError,
-    )
-    from minitransformer.generation import GenerationConfig, generate
-    from minitransformer.layers.cache import DecoderCache
-    from minitransformer.layers.kernels import fast_linear
-    from minitransformer.layers.taps import tap_names, trace
-    from minitransformer.models.auto import (
-        AutoConfig,
-        AutoModel,
-        AutoModelForCausalLM,
-        AutoModelForMaskedLM,
-        AutoModelForNextSentencePrediction,
-        AutoModelForPreTraining,
-        AutoModelForQuestionAnswering,
-        AutoModelForSeq2SeqLM,
-        AutoModelForSequenceClassification,
-        AutoModelForTextEncoding,
-        AutoModelForTokenClassification,
-    )
-    from minitransformer.pipelines import pipeline
-    from minitransformer.tokenization import AutoTokenizer
 
 _HOMES = {
     "minitransformer.errors": (
@@ -65,6 +27,7 @@ _HOMES = {
         "MinitransformerError",
         "MissingFileError",
         "PipelineError",
+        "RegistrationError",
         "SavingError",
         "TokenizerError",
         "TraceError",
@@ -80,6 +43,7 @@ _HOMES = {
         "AutoModel",
         "AutoModelForCausalLM",
         "AutoModelForMaskedLM",
+        "AutoModelForMultipleChoice",
         "AutoModelForNextSentencePrediction",
         "AutoModelForPreTraining",
         "AutoModelForQuestionAnswering",
@@ -87,9 +51,11 @@ _HOMES = {
         "AutoModelForSequenceClassification",
         "AutoModelForTextEncoding",
         "AutoModelForTokenClassification",
+        "register_architecture",
     ),
-    "minitransformer.pipelines": ("pipeline",),
-    "minitransformer.tokenization": ("AutoTokenizer",),
+    "minitransformer.models.common.parts": ("put_parts", "register_part"),
+    "minitransformer.pipelines": ("pipeline", "register_pipeline"),
+    "minitransformer.tokenization": ("AutoTokenizer", "register_tokenizer"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -99,6 +65,7 @@ __all__ = [
     "AutoModel",
     "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
     "AutoModelForNextSentencePrediction",
     "AutoModelForPreTraining",
     "AutoModelForQuestionAnswering",
@@ -118,6 +85,7 @@ __all__ = [
     "MinitransformerError",
     "MissingFileError",
     "PipelineError",
+    "RegistrationError",
     "SavingError",
     "TokenizerError",
     "TraceError",
@@ -127,6 +95,11 @@ __all__ = [
     "fast_linear",
     "generate",
     "pipeline",
+    "put_parts",
+    "register_architecture",
+    "register_part",
+    "register_pipeline",
+    "register_tokenizer",
     "tap_names",
     "trace",
 ]

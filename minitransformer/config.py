@@ -53,7 +53,7 @@ _ANY_ARCHITECTURE_IGNORES = {
     "transformers_version": "says what wrote the file",
     "finetuning_task": "says what the file was trained for",
     "tokenizer_class": "read by the tokenizer",
-    "use_cache": "the caller owns the cache",
+    "use_cache": "says whether a call by hand gives its cache",
     "output_past": "the caller owns the cache",
     "return_dict": "outputs are always objects",
     "return_dict_in_generate": "asked for at the call",
@@ -106,7 +106,13 @@ SYNONYMS = {
 }
 """Our field -> names that other programs have for it, for hints."""
 
-_READABLE = {"use_cache": True, "return_dict": True, "use_return_dict": True, "torchscript": False}
+_READABLE = {
+    "use_cache": True,
+    "return_dict": True,
+    "use_return_dict": True,
+    "torchscript": False,
+    "keys_to_ignore_at_inference": ["past_key_values"],
+}
 """What transformers' configs say where a file says nothing, of keys that have no meaning here."""
 
 
@@ -197,6 +203,8 @@ class ModelConfig(metaclass=ConfigType):
     """Whether calls give the attention maps, unless they say otherwise."""
     output_hidden_states: bool = _quiet(False)
     """Whether calls give the hidden states, unless they say otherwise."""
+    minitransformer: dict[str, Any] | None = _quiet(None)
+    """Which parts were put into the model by its users (``models.parts``)."""
     generation: dict[str, Any] = field(default_factory=dict, metadata={"key": None})
     """Options of ``generate`` that stand in config.json."""
     extra: dict[str, Any] = field(default_factory=dict, metadata={"key": None})
@@ -407,6 +415,9 @@ def _own_names(cls: type[ModelConfig], given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: a name is unknown, or a value is of the wrong type.
     """
+    for name in _KEPT:
+        if not isinstance(given.get(name, {}), Mapping):
+            raise ConfigError(f"{name} must be a dictionary, not {given[name]!r:.200}")
     values: dict[str, Any] = {name: dict(given[name]) for name in _KEPT if name in given}
     _read_labels({name: given[name] for name in _LABELS if name in given}, values)
     for name, value in given.items():
@@ -504,7 +515,10 @@ def _checked(kind: Any, own: str, name: str, value: Any, where: str = " in confi
     options = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
     plain = tuple(typing.get_origin(option) or option for option in options)
     if float in plain and int not in plain and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)  # JSON writes 0 for 0.0
+        try:
+            return float(value)  # JSON writes 0 for 0.0
+        except OverflowError:
+            raise ConfigError(f"{name}{where} must be a number that a float can hold") from None
     wrong_bool = isinstance(value, bool) and bool not in plain
     if not isinstance(value, plain) or wrong_bool or (isinstance(value, float) and not math.isfinite(value)):
         wanted = " or ".join(option.__name__ for option in plain)

@@ -46,6 +46,8 @@ Rate = Annotated[float, Range(0, 1)]
 """A probability, or another small number."""
 Spread = Annotated[float, Range(0, 1000)]
 """Of random weights."""
+Theta = Annotated[float, Range(1, 2**60)]
+"""In how many tokens the slowest of rotary positions turn by one radian."""
 TokenId = Annotated[int, IsToken]
 """Of a token of the vocabulary."""
 
@@ -83,7 +85,7 @@ def check_ranges(config: Any) -> None:
     cls: Any = type(config)
     for name, key, mark, default in bounds(cls):
         value = getattr(config, name)
-        if value is None or value == default:
+        if value is None or value == default and name != "pad_token_id":  # its row of the embedding is another one
             continue
         if isinstance(mark, Range):
             if not all(mark.least <= number <= mark.most for number in (value if isinstance(value, list) else [value])):

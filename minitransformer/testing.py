@@ -1,4 +1,6 @@
-"""What tests of parity use, by one name: tiny reference twins, and where two models part. Its home is ``parity``.
+"""What tests use, by one name: tiny reference twins, where two models part, and checks of parts of one's own.
+
+Its home is ``parity``; ``check_part`` needs no reference.
 
 A twin is a small model of transformers, built from a config without any network, *every* parameter drawn anew (a new
 model's zero biases and unit norms would hide swapped rows), in float64 and with its readable attention: a difference
@@ -11,24 +13,28 @@ that is rounding vanishes there, a difference that is a bug stays::
         print(row)
 """
 
+from minitransformer.parity.conformance import PartError, Report, check_part
 from minitransformer.parity.divergence import (
     FLOAT64_TOLERANCE,
     FORWARD_PASS,
     OUTPUT_FIELDS,
     Difference,
     assert_same,
-    compare_weights,
     divergence,
-    readable_attention,
 )
+from minitransformer.parity.sides import readable_attention
 from minitransformer.parity.twins import redraw, reference_twin, repaired, wide
+from minitransformer.parity.weights import compare_weights
 
 __all__ = [
     "FLOAT64_TOLERANCE",
     "FORWARD_PASS",
     "OUTPUT_FIELDS",
     "Difference",
+    "PartError",
+    "Report",
     "assert_same",
+    "check_part",
     "compare_weights",
     "divergence",
     "readable_attention",

@@ -1,4 +1,4 @@
-"""Calls a pipeline 1,000 times, and counts what is left behind: ``python tests/memory_calls.py`` prints a table.
+"""Calls a pipeline 600 times, and counts what is left behind: ``python tests/memory_calls.py`` prints a table.
 
 It runs as a process of its own (test_memory.py starts it), so that nothing else moves the numbers.
 """
@@ -23,7 +23,7 @@ from minitransformer.errors import MinitransformerError
 from minitransformer.generation import TextIteratorStreamer, stream, stream_text
 from minitransformer.layers.taps import trace
 
-CALLS, FEWER_CALLS, WARM_UP, PARTS = 1000, 300, 100, 5
+CALLS, FEWER_CALLS, WARM_UP, PARTS = 600, 200, 100, 5
 WORDS = "the queen of hearts she made some tarts all on a summer day".split()
 WRITING = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": None}
 

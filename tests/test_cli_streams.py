@@ -35,6 +35,11 @@ def start(*words: str, **more: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "minitransformer", *words], **how)
 
 
+def listen_to_interrupts() -> None:
+    """What runs in the background of a shell is started deaf to Ctrl-C, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def finished(*words: str, **more: Any) -> tuple[int, bytes, str]:
     process = start(*words, **more)
     out, err = process.communicate(timeout=120)
@@ -114,7 +119,7 @@ def test_being_told_to_end_leaves_nothing_behind(bert: str, tmp_path: Path) -> N
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize("seconds", [0.15, 0.5, 1.5, 3.0])
 def test_an_interrupted_start_says_nothing(seconds: float, bert: str) -> None:
-    process = start("run", "fill-mask", "-m", bert, stdin=subprocess.PIPE)
+    process = start("run", "fill-mask", "-m", bert, stdin=subprocess.PIPE, preexec_fn=listen_to_interrupts)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

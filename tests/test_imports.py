@@ -65,6 +65,28 @@ def test_unknown_name_is_an_attribute_error() -> None:
         minitransformer.AutoModelForNothing  # noqa: B018
 
 
+def test_no_imports_go_round_in_circles() -> None:
+    """Not even those that are made late, or for type checkers: what needs each other belongs together."""
+    root = Path(minitransformer.__file__).parent
+    files = {".".join(("minitransformer", *p.relative_to(root).with_suffix("").parts)): p for p in root.rglob("*.py")}
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    del files["minitransformer"]  # it names everything for type checkers
+
+    def imports(path: Path) -> set[str]:
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        found = {a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = {f"{node.module}.{a.name}" for a in node.names}
+                found |= {name if name in files else node.module for name in names}
+        return found & set(files)
+
+    ahead = {name: imports(path) - {name} for name, path in files.items()}
+    while free := {name for name, others in ahead.items() if not others & set(ahead)}:
+        ahead = {name: others for name, others in ahead.items() if name not in free}
+    assert ahead == {}, "these import each other, or what does"
+
+
 def modules() -> set[str]:
     """The files under minitransformer/models that the registry names."""
     return {home.partition(":")[0] for home in ARCHITECTURES.values()}

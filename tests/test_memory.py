@@ -1,4 +1,4 @@
-"""A thousand calls leave nothing behind: no tensor, no Python object, no memory of the process.
+"""Hundreds of calls leave nothing behind: no tensor, no Python object, no memory of the process.
 
 What is measured, and why the bounds are where they are:
 
@@ -6,8 +6,8 @@ What is measured, and why the bounds are where they are:
   references would wait for the collector, which counts objects, not bytes, and may let gigabytes pile up.
 - **Blocks** of Python's allocator (``sys.getallocatedblocks``): fewer than half of one a call, in that fifth of the
   calls that keeps the least. An object that is kept of each call takes at least one in every fifth.
-- **Memory of the process** (resident set): less than 4 MB over 1,000 calls. The smallest thing worth keeping by
-  mistake, a call's scores or its cache, has over 10 kB in these models, which is 10 MB.
+- **Memory of the process** (resident set): less than 4 MB over 600 calls. The smallest thing worth keeping by
+  mistake, a call's scores or its cache, has over 10 kB in these models, which is 6 MB.
 
 ``python tests/memory_calls.py`` prints the numbers.
 """

@@ -9,23 +9,27 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 _MODELS = {
-    "albert": "Albert: Config Model ForPreTraining ForMaskedLM ForSequenceClassification ForTokenClassification "
-    "ForQuestionAnswering",
+    "albert": "Albert: Config Model ForPreTraining ForMaskedLM ForSequenceClassification ForMultipleChoice "
+    "ForTokenClassification ForQuestionAnswering",
     "bart": "Bart: Config Model ForConditionalGeneration ForSequenceClassification ForQuestionAnswering",
     "bert": "Bert: Config Model ForPreTraining ForMaskedLM ForNextSentencePrediction ForSequenceClassification "
-    "ForTokenClassification ForQuestionAnswering",
+    "ForMultipleChoice ForTokenClassification ForQuestionAnswering",
     "ctrl": "CTRL: Config Model LMHeadModel ForSequenceClassification",
-    "distilbert": "DistilBert: Config Model ForMaskedLM ForSequenceClassification ForTokenClassification "
-    "ForQuestionAnswering",
-    "electra": "Electra: Config Model ForPreTraining ForMaskedLM ForSequenceClassification ForTokenClassification "
-    "ForQuestionAnswering",
+    "distilbert": "DistilBert: Config Model ForMaskedLM ForSequenceClassification ForMultipleChoice "
+    "ForTokenClassification ForQuestionAnswering",
+    "electra": "Electra: Config Model ForPreTraining ForMaskedLM ForSequenceClassification ForMultipleChoice "
+    "ForTokenClassification ForQuestionAnswering",
     "gpt": "OpenAIGPT: Config Model LMHeadModel ForSequenceClassification",
     "gpt2": "GPT2: Config Model LMHeadModel ForSequenceClassification ForTokenClassification",
+    "m2m100": "M2M100: Config Model ForConditionalGeneration",
     "marian": "Marian: Config Model MTModel",
     "mbart": "MBart: Config Model ForConditionalGeneration ForSequenceClassification ForQuestionAnswering",
-    "roberta": "Roberta: Config Model ForMaskedLM ForSequenceClassification ForTokenClassification "
-    "ForQuestionAnswering",
+    "pegasus": "Pegasus: Config Model ForConditionalGeneration",
+    "roberta": "Roberta: Config Model ForMaskedLM ForSequenceClassification ForMultipleChoice "
+    "ForTokenClassification ForQuestionAnswering",
     "t5": "T5: Config Model EncoderModel ForConditionalGeneration ForSequenceClassification ForTokenClassification "
+    "ForQuestionAnswering; "
+    "MT5: Config Model EncoderModel ForConditionalGeneration ForSequenceClassification ForTokenClassification "
     "ForQuestionAnswering",
     "transformer": "Transformer: Config Model ForConditionalGeneration; FSMT: Config Model ForConditionalGeneration",
     "transformer_xl": "TransfoXL: Config Model LMHeadModel ForSequenceClassification",
@@ -33,10 +37,11 @@ _MODELS = {
 """Module under ``minitransformer.models`` -> the stems of its classes, and their endings."""
 
 _TOKENIZERS = (
-    "Albert Bart Bert CTRL DistilBert Electra FSMT GPT2 Marian MBart MBart50 OpenAIGPT Roberta T5 TransfoXL"
+    "Albert Bart Bert CTRL DistilBert Electra FSMT GPT2 M2M100 Marian MBart MBart50 MT5 Nllb OpenAIGPT Pegasus Roberta "
+    "T5 TransfoXL"
 ).split()
 """Families whose tokenizers are asked for by name."""
-SLOW_ONLY = ("CTRL", "FSMT", "Marian", "TransfoXL")
+SLOW_ONLY = ("CTRL", "FSMT", "M2M100", "Marian", "TransfoXL")
 """Those that transformers has without ``Fast``."""
 
 _PIPELINES = {
@@ -70,8 +75,14 @@ _OTHERS = {
     "minitransformer.compat.trainer": "Seq2SeqTrainer Trainer",
     "minitransformer.compat.tokenizers": "BatchEncoding PreTrainedTokenizer PreTrainedTokenizerFast",
     "minitransformer.compat.generating": (
-        "DynamicCache EosTokenCriteria LogitsProcessor LogitsProcessorList MaxLengthCriteria StoppingCriteria "
-        "StoppingCriteriaList"
+        "DynamicCache EosTokenCriteria LogitsProcessor LogitsProcessorList MaxLengthCriteria MaxTimeCriteria "
+        "StopStringCriteria StoppingCriteria StoppingCriteriaList"
+    ),
+    "minitransformer.compat.processors": (
+        "EpsilonLogitsWarper EtaLogitsWarper ForcedBOSTokenLogitsProcessor ForcedEOSTokenLogitsProcessor "
+        "InfNanRemoveLogitsProcessor MinLengthLogitsProcessor MinNewTokensLengthLogitsProcessor MinPLogitsWarper "
+        "NoBadWordsLogitsProcessor NoRepeatNGramLogitsProcessor RepetitionPenaltyLogitsProcessor "
+        "SuppressTokensLogitsProcessor TemperatureLogitsWarper TopKLogitsWarper TopPLogitsWarper TypicalLogitsWarper"
     ),
     "minitransformer.generation.streamers": "TextIteratorStreamer TextStreamer",
     "minitransformer.config": "PretrainedConfig=ModelConfig",

@@ -25,10 +25,14 @@ from torch import Tensor
 from minitransformer.errors import GenerationError
 from minitransformer.generation.config import ARGUMENTS, GenerationConfig, resolve
 from minitransformer.generation.inputs import (
+    cached_prompt,
     check_assistant,
     check_rows,
     check_token_types,
+    check_vectors,
+    count_ids_alone,
     decoder_prompt,
+    encoded_vectors,
     padding_first,
     padding_mask,
     refuse_seq2seq_inputs,
@@ -66,6 +70,8 @@ def generate(
     encoder_outputs: Any = None,
     decoder_input_ids: Tensor | None = None,
     decoder_attention_mask: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    past_key_values: Any = None,
     use_model_defaults: bool | None = None,
     compat: Literal["transformers"] | None = None,
     generator: torch.Generator | None = None,
@@ -92,6 +98,9 @@ def generate(
         decoder_input_ids: (batch, length) the beginning of the answers; the start token is put in front if it is not
             there.
         decoder_attention_mask: (batch, length) 0 at padding of ``decoder_input_ids``.
+        inputs_embeds: (batch, length, size) vectors to read in place of ``input_ids``. A decoder-only model then gives
+            new tokens only, or if ``input_ids`` are given too, those and what it wrote after the vectors.
+        past_key_values: the cache of what the prompts begin with, which is not read again; it grows.
         use_model_defaults: whether the model's own options fill what ``generation_config`` leaves open.
         compat: "transformers" counts padding as tokens where 4.57 does (GPT, CTRL), with its wrong results for it.
         generator: draws the samples, on the model's device, instead of PyTorch's own, which all threads share.
@@ -119,6 +128,8 @@ def generate(
         encoder_outputs=encoder_outputs,
         decoder_input_ids=decoder_input_ids,
         decoder_attention_mask=decoder_attention_mask,
+        inputs_embeds=inputs_embeds,
+        past_key_values=past_key_values,
         use_model_defaults=use_model_defaults,
         compat=compat,
         generator=generator,
@@ -424,6 +435,8 @@ def _prepare(
     encoder_outputs: Any = None,
     decoder_input_ids: Tensor | None = None,
     decoder_attention_mask: Tensor | None = None,
+    inputs_embeds: Tensor | None = None,
+    past_key_values: Any = None,
     use_model_defaults: bool | None = None,
     compat: Literal["transformers"] | None = None,
     generator: torch.Generator | None = None,
@@ -439,13 +452,26 @@ def _prepare(
     }
     given |= {"tokenizer": tokenizer, "use_model_defaults": use_model_defaults, "generator": generator}
     given = {name: OBJECTS[name].read(value, GenerationError) for name, value in given.items()}
+    for name in ("logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"):
+        if classes := [each.__name__ for each in _list(given[name]) if isinstance(each, type)]:
+            raise GenerationError(f"{name} takes functions, not the class {classes[0]}: make an object of it")
     config = resolve(model.generation_config, generation_config, options, use_model_defaults)
     vocab_size = written_vocabulary(model.config)
     eos, pad = special_tokens(config, model.device)
 
     # What the model reads, and what it starts to write after.
-    ids = source_ids(model, config, inputs if input_ids is None else input_ids, encoder_outputs)
-    if encoder_outputs is None:
+    given_ids, vectors = inputs if input_ids is None else input_ids, None
+    if inputs_embeds is not None:
+        check_vectors(model, inputs_embeds, given_ids, attention_mask)
+        if model.config.is_encoder_decoder:
+            encoder_outputs = encoded_vectors(model, inputs_embeds, attention_mask)
+        else:
+            vectors = inputs_embeds
+            given_ids = given_ids if given_ids is not None else vectors.new_zeros(len(vectors), 0, dtype=torch.long)
+    ids = source_ids(model, config, given_ids, encoder_outputs, vectors)
+    if vectors is not None:
+        attention_mask = torch.ones_like(vectors[..., 0]).long() if attention_mask is None else attention_mask
+    elif encoder_outputs is None:
         attention_mask = padding_mask(ids, attention_mask, pad, eos)
     read: dict[str, Any] = {"attention_mask": attention_mask}
     if model.config.is_encoder_decoder:
@@ -462,7 +488,11 @@ def _prepare(
         source = prompt = ids
         check_token_types(token_type_ids, ids)
         read |= {"token_type_ids": token_type_ids}
-        if compat == "transformers" and getattr(model, "COUNTED_PADDING", False):
+        if vectors is not None:
+            vectors, read = padding_first(vectors, read)
+            read |= {"inputs_embeds": vectors}
+            num_positions_used = int(read["attention_mask"].sum(dim=1).max())
+        elif compat == "transformers" and getattr(model, "COUNTED_PADDING", False):
             read |= {"count_padding": True}
             num_positions_used = ids.shape[1]
         else:
@@ -470,12 +500,21 @@ def _prepare(
             num_positions_used = int(read["attention_mask"].sum(dim=1).max())
     read = {name: value.to(model.device) if isinstance(value, Tensor) else value for name, value in read.items()}
 
-    max_length = settle_lengths(config, options, ids.shape[1], num_positions_used, model.config.max_positions)
+    read_first = ids.shape[1] if vectors is None else vectors.shape[1]
+    if read_first != ids.shape[1] and config.max_new_tokens is None:  # as in the reference, the default too counts them
+        options = {**options, "max_length": config.max_length}
+    max_length = settle_lengths(config, options, read_first, num_positions_used, model.config.max_positions)
+    if vectors is not None:  # lengths count the vectors, of which the ids tell nothing
+        max_length = count_ids_alone(config, read_first - ids.shape[1])
+    if past_key_values is not None:
+        read |= {"past_key_values": cached_prompt(past_key_values, read_first)}
     copies = max(config.num_beams, config.num_return_sequences)
     check_rows(copies, model.config.vocab_size)
     assistant = None
     if assistant_model is not None:
         check_assistant(model, assistant_model, config, len(ids), encoder_outputs)
+        if inputs_embeds is not None or past_key_values is not None:
+            raise GenerationError("assistant_model reads the whole prompt: pass input_ids alone")
         assistant = new_stepper(assistant_model, ids, read, GenerationConfig())
     return _Run(
         config=config,

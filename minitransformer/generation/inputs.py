@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minitransformer.errors import GenerationError, warn_caller
+from minitransformer.errors import GenerationError, InputError, warn_caller
+from minitransformer.generation.caches import as_cache
 from minitransformer.generation.config import DEFAULTS, GenerationConfig
 from minitransformer.generation.stepper import DecodingModel
+from minitransformer.layers import DecoderCache
 
 MOST_SCORES = 2**27
 """Of one prompt at one step: 512 MiB in float32, which is held a few times over."""
@@ -30,8 +32,60 @@ def written_vocabulary(config: Any) -> int:
     return int(getattr(config, "target_vocab_size", config.vocab_size))
 
 
-def source_ids(model: DecodingModel, config: GenerationConfig, ids: Tensor | None, encoder_outputs: Any) -> Tensor:
-    """The prompts or sources (B, T), checked."""
+def cached_prompt(given: Any, length: int) -> DecoderCache:
+    """The cache of what prompts of ``length`` tokens begin with.
+
+    Raises:
+        GenerationError: it is none, or leaves no token to be read.
+    """
+    try:
+        cache = as_cache(given)
+    except InputError as error:
+        raise GenerationError(str(error)) from error
+    if cache.length >= length:
+        raise GenerationError(
+            f"past_key_values holds {cache.length} tokens, but the prompt has {length}: it must be longer, and begin "
+            "with the same tokens"
+        )
+    return cache
+
+
+def check_vectors(model: Any, vectors: Any, ids: Any, mask: Any) -> None:
+    """Vectors in the place of ids: of the model's width, and for as many texts as there are ids.
+
+    Raises:
+        GenerationError: they are not, or the model decodes in a way of its own.
+    """
+    if hasattr(model, "new_stepper") or not hasattr(model, "get_input_embeddings"):
+        raise GenerationError(f"{type(model).__name__} generates from input_ids only, not from inputs_embeds")
+    width = model.get_input_embeddings().weight.shape[1]
+    if not isinstance(vectors, Tensor) or vectors.dim() != 3 or vectors.shape[2] != width or not vectors.numel():
+        raise GenerationError(f"inputs_embeds must have the shape (batch, length, {width}), not {_describe(vectors)}")
+    if isinstance(ids, Tensor) and (model.config.is_encoder_decoder or len(ids) != len(vectors)):
+        raise GenerationError("inputs_embeds stand in the place of input_ids: pass one of them, or both for each text")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.shape != vectors.shape[:2]):
+        shape = tuple(vectors.shape[:2])
+        raise GenerationError(f"attention_mask must have the shape {shape} of inputs_embeds, not {_describe(mask)}")
+
+
+def encoded_vectors(model: Any, vectors: Tensor, mask: Tensor | None) -> Tensor:
+    """The encoder's output for vectors in the place of a source's ids."""
+    encoded: Tensor = model.get_encoder()(inputs_embeds=vectors, attention_mask=mask).last_hidden_state
+    return encoded
+
+
+def count_ids_alone(config: GenerationConfig, others: int) -> int:
+    """Lengths in ids, of lengths that count ``others`` places as well; changes ``config``, gives its max_length."""
+    assert config.max_length is not None  # settled before
+    config.max_length -= others
+    config.min_length = max(0, (config.min_length or 0) - others)
+    return config.max_length
+
+
+def source_ids(
+    model: DecodingModel, config: GenerationConfig, ids: Tensor | None, encoder_outputs: Any, vectors: Any = None
+) -> Tensor:
+    """The prompts or sources (B, T), checked; they may be empty where ``vectors`` are read instead."""
     if encoder_outputs is not None:
         encoded = encoded_source(encoder_outputs)
     if ids is None and encoder_outputs is not None:
@@ -45,6 +99,8 @@ def source_ids(model: DecodingModel, config: GenerationConfig, ids: Tensor | Non
             f"input_ids must be an integer tensor of shape (batch, length), not {_describe(ids)}. "
             "A tokenizer gives one with return_tensors='pt'"
         )
+    if vectors is not None and len(ids) and ids.shape[1] == 0:
+        return ids.to(model.device)
     if ids.numel() == 0:
         raise GenerationError(f"input_ids are empty, of shape {tuple(ids.shape)}: pass at least one token for each row")
     if int(ids.min()) < 0 or int(ids.max()) >= model.config.vocab_size:
@@ -85,12 +141,13 @@ def padding_mask(ids: Tensor, mask: Tensor | None, pad: int | None, eos: Tensor 
 
 
 def padding_first(ids: Tensor, read: Mapping[str, Tensor | None]) -> tuple[Tensor, dict[str, Any]]:
-    """Move padding on the right to the left, so that every row's last id is its last token."""
+    """Move padding on the right to the left, so that every row's last id (or vector) is its last token."""
     given = {name: value.to(ids.device) for name, value in read.items() if value is not None}
     if bool(given["attention_mask"][:, -1].all()):
         return ids, given
     order = given["attention_mask"].argsort(dim=1, stable=True)
-    return ids.gather(1, order), {name: value.gather(1, order) for name, value in given.items()}
+    moved = ids.gather(1, order) if ids.dim() == 2 else ids.take_along_dim(order[..., None], dim=1)
+    return moved, {name: value.gather(1, order) for name, value in given.items()}
 
 
 def check_token_types(token_types: Any, ids: Tensor) -> None:

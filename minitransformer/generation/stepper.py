@@ -86,12 +86,26 @@ class Stepper:
     def _steps(self, ids: Tensor, last: int) -> Tensor:
         if self.copies > 1:
             logits = self._forward(ids[:: self.copies], last)
+            self._check_cache(ids.shape[1])
             rows = torch.arange(len(logits), device=ids.device).repeat_interleave(self.copies)
             self.select(rows)
             self.output = self.output and _select_rows(self.output, rows)
             self.copies = 1
             return logits[rows]
-        return self._forward(ids, last)
+        logits = self._forward(ids, last)
+        self._check_cache(ids.shape[1])
+        return logits
+
+    def _check_cache(self, length: int) -> None:
+        """Raise a GenerationError if a block did not keep what it read: the next step would not see it."""
+        lengths = None if self.cache is None else self.cache.lengths
+        if lengths is not None and (not lengths or min(lengths) != length or max(lengths) != length):
+            wrong = next((i for i, found in enumerate(lengths) if found != length), 0)
+            held = lengths[wrong] if lengths else 0
+            raise GenerationError(
+                f"block {wrong} did not extend its cache, which holds {held} of {length} tokens: let its attention "
+                "call keys, values = view.cache.append(keys, values), and attend to these; or pass use_cache=False"
+            )
 
     def reorder(self, rows: Tensor) -> None:
         """Let row ``i`` go on from row ``rows[i]``, of the same prompt."""
@@ -139,15 +153,21 @@ class CausalStepper(Stepper):
         self, model: DecodingModel, ids: Tensor, inputs: Mapping[str, Any], config: GenerationConfig, copies: int = 1
     ) -> None:
         super().__init__(model, config, copies)
+        self.cache = inputs.get("past_key_values", self.cache)
         mask = inputs.get("attention_mask")
         # A mask that hides nothing is left out: positions then need no counting, and attention no masking.
         self.mask = None if mask is None or bool(mask.all()) else mask.long()
         self.token_types = inputs.get("token_type_ids")
         self.count_padding: bool = inputs.get("count_padding", False)
 
+        self.vectors: Tensor | None = inputs.get("inputs_embeds")
+        self.given = ids.shape[1]  # ids that the vectors stand for
+
     def _forward(self, ids: Tensor, last: int) -> Tensor:
-        new = ids[:, self.seen :]
         named: dict[str, Any] = dict(self.asked)
+        if self.vectors is not None:
+            return self._after_vectors(ids, last, named)
+        new = ids[:, self.seen :]
         if self.count_padding:
             named["position_ids"] = torch.arange(self.seen, ids.shape[1], device=ids.device)[None]
         if self.mask is not None:
@@ -157,8 +177,22 @@ class CausalStepper(Stepper):
             named["token_type_ids"] = types[:, self.seen : ids.shape[1]]
         return self._keep(self.model(new, past_key_values=self.cache, logits_to_keep=last, **named), last)
 
+    def _after_vectors(self, ids: Tensor, last: int, named: dict[str, Any]) -> Tensor:
+        """The same, where the prompt was given as vectors: they are read first, then the ids that were chosen."""
+        assert self.vectors is not None  # asked before
+        model: Any = self.model
+        read, new = self.vectors.shape[1], ids[:, self.given :]
+        if self.mask is not None:
+            named["attention_mask"] = F.pad(self.mask, (0, read + new.shape[1] - self.mask.shape[1]), value=1)
+        if self.seen:
+            named["input_ids"] = new[:, self.seen - read :]
+        else:
+            named["inputs_embeds"] = torch.cat([self.vectors, model.get_input_embeddings()(new)], dim=1)
+        return self._keep(model(past_key_values=self.cache, logits_to_keep=last, use_cache=False, **named), last)
+
     def select(self, rows: Tensor) -> None:
         super().select(rows)
+        self.vectors = None if self.vectors is None else self.vectors[rows]
         self.mask = None if self.mask is None else self.mask[rows]
         self.token_types = None if self.token_types is None else self.token_types[rows]
 
@@ -234,6 +268,7 @@ class Seq2SeqStepper(Stepper):
         self, model: Any, ids: Tensor, inputs: Mapping[str, Any], config: GenerationConfig, copies: int = 1
     ) -> None:
         super().__init__(model, config, copies)
+        self.cache = inputs.get("past_key_values", self.cache)
         mask = inputs.get("attention_mask")
         self.source_mask = None if mask is None or bool(mask.all()) else mask
         self.target_mask = inputs.get("decoder_attention_mask")

@@ -35,7 +35,7 @@ class AdaptiveEmbedding(nn.Module):
         sizes = [end - first for first, end in self.clusters]
         self.tables = nn.ModuleList(nn.Embedding(size, width) for size, width in zip(sizes, widths, strict=True))
         self.projections = nn.ModuleList(nn.Linear(width, hidden_size, bias=False) for width in widths if project)
-        self.hidden_size = hidden_size
+        self.scale = hidden_size**0.5
         self.words = Tap("batch token hidden_size")
         self.output = Tap("batch token hidden_size")
 
@@ -47,7 +47,7 @@ class AdaptiveEmbedding(nn.Module):
             found = self.projections[i](found) if self.projections else found
             x = found if x is None else torch.where((ids >= first)[..., None], found, x)
         assert x is not None  # there is a cluster
-        return self.output(self.words(x) * self.hidden_size**0.5)
+        return self.output(self.words(x) * self.scale)
 
     def check(self, input_ids: Tensor, *_: Tensor | None) -> None:
         """Raise a ValueError that names the id, if one lies outside the vocabulary."""

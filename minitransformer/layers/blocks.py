@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from minitransformer.layers.part import Part
 from minitransformer.layers.taps import Tap
 from minitransformer.layers.view import View
 
@@ -26,7 +27,7 @@ def _tap() -> Tap:
     return Tap("batch token hidden_size")
 
 
-class PostNormBlock(nn.Module):
+class PostNormBlock(Part):
     """``x = norm(x + sublayer(x))`` for each sublayer.
 
     Args:
@@ -54,7 +55,7 @@ class PostNormBlock(nn.Module):
         return self.output(x)
 
 
-class PreNormBlock(nn.Module):
+class PreNormBlock(Part):
     """``x = x + sublayer(norm(x))`` for each sublayer. Arguments as ``PostNormBlock``'s."""
 
     def __init__(self, attn: nn.Module, ffn: nn.Module, norm: MakeNorm, *, dropout: float = 0.0) -> None:
@@ -75,7 +76,7 @@ class PreNormBlock(nn.Module):
         return self.output(x)
 
 
-class PostNormCrossBlock(nn.Module):
+class PostNormCrossBlock(Part):
     """``PostNormBlock`` of a decoder that also attends to a source.
 
     Args:
@@ -110,7 +111,7 @@ class PostNormCrossBlock(nn.Module):
         return self.output(x)
 
 
-class PreNormCrossBlock(nn.Module):
+class PreNormCrossBlock(Part):
     """``PreNormBlock`` of a decoder that also attends to a source. Arguments as ``PostNormCrossBlock``'s."""
 
     def __init__(
@@ -152,7 +153,7 @@ def _finite(x: Tensor) -> Tensor:
     return x.clamp(-largest, largest)
 
 
-class Stack(nn.Module):
+class Stack(Part):
     """Blocks one after another: an encoder, or with a causal view a decoder.
 
     Args:

@@ -6,6 +6,8 @@ model reads its position offset from ``cache.length``, once. Nothing is kept ins
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -19,10 +21,15 @@ class KVCache:
 
     ``copies`` neighbouring rows of the batch may be alike (beams that read one source): each is then stored once, and
     ``stored`` gives them so; ``keys`` and ``values`` have a row for each row of the batch.
+
+    Args:
+        roomy: whether the first tokens are put into a buffer with room for more; else they stay where they are until
+            others follow, which costs nothing if none do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, roomy: bool = True) -> None:
         self.length = 0  # tokens stored
+        self._roomy = roomy
         self.copies = 1  # rows of the batch for each that is stored
         self._keys: Tensor | None = None  # (batch / copies, heads, capacity, head_size)
         self._values: Tensor | None = None
@@ -60,6 +67,8 @@ class KVCache:
         """Store the keys and values of new tokens; return those of all tokens so far."""
         new = keys.shape[2]
         if self._keys is None or self._values is None:
+            if not self._roomy:
+                return self.store(keys, values)
             capacity = max(_FIRST_CAPACITY, new)
             self._keys, self._values = _buffer(keys, capacity), _buffer(values, capacity)
         else:
@@ -101,26 +110,55 @@ class KVCache:
 class BlockCache:
     """What one decoder block keeps: its own tokens, and the source's keys and values, projected once."""
 
-    def __init__(self) -> None:
-        self.self_attn = KVCache()
+    def __init__(self, *, roomy: bool = True) -> None:
+        self.self_attn = KVCache(roomy=roomy)
         self.cross_attn = KVCache()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Keys and values of its own tokens, then those of the source, if there is one."""
+        for each in (self.self_attn, self.cross_attn):
+            if each.filled:
+                yield from (each.keys, each.values)
+
+    def __len__(self) -> int:
+        return sum(2 for each in (self.self_attn, self.cross_attn) if each.filled)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return tuple(self)[index]
 
 
 class DecoderCache:
-    """The caches of all decoder blocks; a block's entry appears when the block first asks for it."""
+    """The caches of all decoder blocks; a block's entry appears when the block first asks for it.
 
-    def __init__(self) -> None:
+    Args:
+        roomy: see ``KVCache``.
+    """
+
+    def __init__(self, *, roomy: bool = True) -> None:
         self._blocks: list[BlockCache] = []
+        self._roomy = roomy
 
     @property
     def length(self) -> int:
         """Number of tokens that were decoded so far, padding included: the position offset of the next one."""
         return self._blocks[0].self_attn.length if self._blocks else 0
 
+    @property
+    def lengths(self) -> list[int]:
+        """Number of tokens in each block's cache: the same in all, if every block extends its own."""
+        return [block.self_attn.length for block in self._blocks]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """The same, under transformers' name."""
+        return self.length
+
     def __getitem__(self, index: int) -> BlockCache:
         while len(self._blocks) <= index:
-            self._blocks.append(BlockCache())
+            self._blocks.append(BlockCache(roomy=self._roomy))
         return self._blocks[index]
+
+    def __iter__(self) -> Iterator[BlockCache]:
+        return iter(list(self._blocks))
 
     def __len__(self) -> int:
         return len(self._blocks)

@@ -6,10 +6,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minitransformer.errors import InputError
+from minitransformer.layers.part import Part
 from minitransformer.layers.taps import Tap
 
 
-class Embeddings(nn.Module):
+class Embeddings(Part):
     """Word vector, plus token type, plus position; then perhaps a norm.
 
     Args:

@@ -133,6 +133,7 @@ WEIGHTS = WeightMap(
             Row("predictions.bias", "head.output.bias"),
         ],
         "ForSequenceClassification": linear("classifier", "head.output"),
+        "ForMultipleChoice": linear("classifier", "head.output"),
         "ForTokenClassification": linear("classifier", "head.output"),
         "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
@@ -289,6 +290,15 @@ class AlbertForSequenceClassification(heads.SequenceClassification, AlbertPretra
         self.head = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
 
 
+class AlbertForMultipleChoice(heads.MultipleChoice, AlbertPretrained):
+    """Which of several texts fits best, from the pooled vectors."""
+
+    def __init__(self, config: AlbertConfig) -> None:
+        super().__init__(config)
+        self.backbone = AlbertModel(config)
+        self.head = Logits(config.hidden_size, 1, dropout=config.head_dropout)
+
+
 class AlbertForTokenClassification(heads.TokenClassification, AlbertPretrained):
     """A label for every token."""
 
@@ -314,6 +324,7 @@ ARCHITECTURE = Architecture(
         "ForPreTraining": AlbertForPreTraining,
         "ForMaskedLM": AlbertForMaskedLM,
         "ForSequenceClassification": AlbertForSequenceClassification,
+        "ForMultipleChoice": AlbertForMultipleChoice,
         "ForTokenClassification": AlbertForTokenClassification,
         "ForQuestionAnswering": AlbertForQuestionAnswering,
     },

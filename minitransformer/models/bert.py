@@ -106,6 +106,7 @@ WEIGHTS = WeightMap(
             linear("cls.seq_relationship", "head.next.output"),
         ],
         "ForSequenceClassification": linear("classifier", "head.output"),
+        "ForMultipleChoice": linear("classifier", "head.output"),
         "ForTokenClassification": linear("classifier", "head.output"),
         "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
@@ -237,6 +238,15 @@ class BertForSequenceClassification(heads.SequenceClassification, BertPretrained
         self.head = Logits(config.hidden_size, config.num_labels, dropout=config.head_dropout)
 
 
+class BertForMultipleChoice(heads.MultipleChoice, BertPretrained):
+    """Which of several texts fits best, from the pooled vectors."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.backbone = BertModel(config)
+        self.head = Logits(config.hidden_size, 1, dropout=config.head_dropout)
+
+
 class BertForTokenClassification(heads.TokenClassification, BertPretrained):
     """A label for every token."""
 
@@ -263,6 +273,7 @@ ARCHITECTURE = Architecture(
         "ForMaskedLM": BertForMaskedLM,
         "ForNextSentencePrediction": BertForNextSentencePrediction,
         "ForSequenceClassification": BertForSequenceClassification,
+        "ForMultipleChoice": BertForMultipleChoice,
         "ForTokenClassification": BertForTokenClassification,
         "ForQuestionAnswering": BertForQuestionAnswering,
     },

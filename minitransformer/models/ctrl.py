@@ -120,6 +120,7 @@ class CTRLPretrained(PretrainedModel):
     CONFIG = CTRLConfig
     WEIGHTS = WEIGHTS
     INTERMEDIATES = single_stack("decoder")
+    SCALED_VECTORS = ("",)
     config: CTRLConfig
 
 

@@ -96,6 +96,10 @@ WEIGHTS = WeightMap(
             linear("pre_classifier", "head.dense"),
             linear("classifier", "head.output"),
         ],
+        "ForMultipleChoice": [
+            linear("pre_classifier", "head.dense"),
+            linear("classifier", "head.output"),
+        ],
         "ForTokenClassification": linear("classifier", "head.output"),
         "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
@@ -194,6 +198,23 @@ class DistilBertForSequenceClassification(heads.SequenceClassification, DistilBe
         return self.answer(self.backbone(input_ids, attention_mask), labels)
 
 
+class DistilBertForMultipleChoice(heads.MultipleChoice, DistilBertPretrained):
+    """Which of several texts fits best, from the first tokens' vectors."""
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.backbone = DistilBertModel(config)
+        D, drop = config.hidden_size, config.classifier_dropout
+        self.head = DenseClassifier(D, 1, activation("relu"), dropout=drop, input_dropout=0.0)
+
+    def forward(  # type: ignore[override]
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
+    ) -> LogitsOutput:
+        """Score the choices, (batch, choice); a label is the number of the right one."""
+        mask = None if attention_mask is None else attention_mask.flatten(0, 1)
+        return self.answer(self.backbone(input_ids.flatten(0, 1), mask), labels, input_ids.shape[1])
+
+
 class DistilBertForTokenClassification(heads.TokenClassification, DistilBertPretrained):
     """A label for every token."""
 
@@ -234,6 +255,7 @@ ARCHITECTURE = Architecture(
         "Model": DistilBertModel,
         "ForMaskedLM": DistilBertForMaskedLM,
         "ForSequenceClassification": DistilBertForSequenceClassification,
+        "ForMultipleChoice": DistilBertForMultipleChoice,
         "ForTokenClassification": DistilBertForTokenClassification,
         "ForQuestionAnswering": DistilBertForQuestionAnswering,
     },

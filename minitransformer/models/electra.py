@@ -53,12 +53,11 @@ class ElectraConfig(ModelConfig):
     """config.json of ELECTRA."""
 
     model_type: ClassVar[str] = "electra"
-    REQUIRES = {"position_embedding_type": ("absolute",)}
-    IGNORES = {
-        "summary_type": "a head that is not offered",
-        "summary_use_proj": "a head that is not offered",
-        "summary_activation": "a head that is not offered",
-        "summary_last_dropout": "a head that is not offered",
+    REQUIRES = {
+        "position_embedding_type": ("absolute",),
+        "summary_type": ("first",),
+        "summary_use_proj": (True,),
+        "summary_activation": ("gelu",),
     }
 
     vocab_size: Width = 30522
@@ -71,6 +70,7 @@ class ElectraConfig(ModelConfig):
     dropout: Rate = key("hidden_dropout_prob", 0.1)
     attention_dropout: Rate = key("attention_probs_dropout_prob", 0.1)
     classifier_dropout: Rate | None = None
+    summary_dropout: Rate = key("summary_last_dropout", 0.1)
     num_positions: Positions = key("max_position_embeddings", 512)
     type_vocab_size: Width = 2
     norm_eps: Rate = key("layer_norm_eps", 1e-12)
@@ -113,6 +113,10 @@ WEIGHTS = WeightMap(
         "ForSequenceClassification": [
             linear("classifier.dense", "head.dense"),
             linear("classifier.out_proj", "head.output"),
+        ],
+        "ForMultipleChoice": [
+            linear("sequence_summary.summary", "head.dense"),
+            linear("classifier", "head.output"),
         ],
         "ForTokenClassification": linear("classifier", "head.output"),
         "ForQuestionAnswering": linear("qa_outputs", "head.output"),
@@ -225,6 +229,16 @@ class ElectraForSequenceClassification(heads.SequenceClassification, ElectraPret
         self.head = DenseClassifier(D, config.num_labels, act, dropout=config.head_dropout)
 
 
+class ElectraForMultipleChoice(heads.MultipleChoice, ElectraPretrained):
+    """Which of several texts fits best, from the first tokens' vectors."""
+
+    def __init__(self, config: ElectraConfig) -> None:
+        super().__init__(config)
+        self.backbone = ElectraModel(config)
+        drop, act = config.summary_dropout, activation("gelu")
+        self.head = DenseClassifier(config.hidden_size, 1, act, dropout=drop, input_dropout=0.0)
+
+
 class ElectraForTokenClassification(heads.TokenClassification, ElectraPretrained):
     """A label for every token."""
 
@@ -250,6 +264,7 @@ ARCHITECTURE = Architecture(
         "ForPreTraining": ElectraForPreTraining,
         "ForMaskedLM": ElectraForMaskedLM,
         "ForSequenceClassification": ElectraForSequenceClassification,
+        "ForMultipleChoice": ElectraForMultipleChoice,
         "ForTokenClassification": ElectraForTokenClassification,
         "ForQuestionAnswering": ElectraForQuestionAnswering,
     },

@@ -109,6 +109,7 @@ class MarianPretrained(PretrainedModel):
     CONFIG = MarianConfig
     WEIGHTS = WEIGHTS
     INTERMEDIATES = encoder_decoder()
+    SCALED_VECTORS = ("decoder_",)
     config: MarianConfig
 
     @classmethod

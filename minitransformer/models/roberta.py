@@ -36,6 +36,7 @@ from minitransformer.layers import (
     Stack,
     View,
     activation,
+    positions_from_padding,
 )
 from minitransformer.models.common import heads
 from minitransformer.models.common.base import Architecture, MakeBlock, PretrainedModel, single_stack
@@ -116,6 +117,7 @@ WEIGHTS = WeightMap(
             linear("classifier.dense", "head.dense"),
             linear("classifier.out_proj", "head.output"),
         ],
+        "ForMultipleChoice": linear("classifier", "head.output"),
         "ForTokenClassification": linear("classifier", "head.output"),
         "ForQuestionAnswering": linear("qa_outputs", "head.output"),
     },
@@ -189,8 +191,7 @@ class RobertaModel(RobertaPretrained):
         """Rows of the position table: the padding id at padding, then one more for each token."""
         pad = self.config.pad_token_id
         assert pad is not None  # see the config's ``check``
-        is_token = (ids != pad).long()
-        return is_token.cumsum(dim=1) * is_token + pad
+        return positions_from_padding(ids, pad)
 
 
 class RobertaForMaskedLM(heads.MaskedLM, RobertaPretrained):
@@ -211,6 +212,15 @@ class RobertaForSequenceClassification(heads.SequenceClassification, RobertaPret
         super().__init__(config)
         self.backbone = RobertaModel(config, add_pooling_layer=False)
         self.head = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.head_dropout)
+
+
+class RobertaForMultipleChoice(heads.MultipleChoice, RobertaPretrained):
+    """Which of several texts fits best, from the pooled vectors."""
+
+    def __init__(self, config: RobertaConfig) -> None:
+        super().__init__(config)
+        self.backbone = RobertaModel(config)
+        self.head = Logits(config.hidden_size, 1, dropout=config.dropout)
 
 
 class RobertaForTokenClassification(heads.TokenClassification, RobertaPretrained):
@@ -237,6 +247,7 @@ ARCHITECTURE = Architecture(
         "Model": RobertaModel,
         "ForMaskedLM": RobertaForMaskedLM,
         "ForSequenceClassification": RobertaForSequenceClassification,
+        "ForMultipleChoice": RobertaForMultipleChoice,
         "ForTokenClassification": RobertaForTokenClassification,
         "ForQuestionAnswering": RobertaForQuestionAnswering,
     },

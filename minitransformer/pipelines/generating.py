@@ -218,7 +218,7 @@ class GeneratingPipeline(Pipeline):
         known = super().translate(options)
         assistant = known.get("assistant_model")
         if isinstance(assistant, (str, Path)):
-            known["assistant_model"] = load_model(assistant, type(self), self.device, self.dtype)
+            known["assistant_model"] = load_model(assistant, self.auto_class, self.device, self.dtype)
         text = known.pop("stop_sequence", None)
         if text is not None:
             ids = self.tokenizer.encode(self.check_text(text, "stop_sequence"), add_special_tokens=False)

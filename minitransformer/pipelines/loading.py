@@ -3,60 +3,81 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from minitransformer.errors import PipelineError, warn_caller
-from minitransformer.options import plain, shown
+from minitransformer.errors import ConfigError, PipelineError, RegistrationError, did_you_mean, warn_caller
 
 if TYPE_CHECKING:
     import torch
 
     from minitransformer.hub import Repository
     from minitransformer.models.common.base import PretrainedModel
-    from minitransformer.pipelines.base import Pipeline
     from minitransformer.tokenization import Tokenizer
 
 
 def load_model(
     model: str | Path | Repository,
-    task_class: type[Pipeline],
+    auto_class: str | type[Any],
     device: int | str | torch.device | None,
     dtype: torch.dtype | str | None,
     compat: str | None = None,
 ) -> PretrainedModel:
-    """Load a model with the head that the task needs, onto the device."""
+    """Load a model by the Auto class that has the head which a task needs, onto the device."""
     import torch
-
-    import minitransformer.models.auto as auto
 
     if dtype is None:
         dtype = "auto" if compat == "transformers" else torch.float32
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    auto_class = getattr(auto, task_class.auto_class)
-    loaded: PretrainedModel = auto_class.from_pretrained(
+    loaded: PretrainedModel = loading_class(auto_class).from_pretrained(
         model, dtype=dtype, device=find_device(device), allow_missing_head=False
     )
     return loaded
 
 
-def check_head(model: PretrainedModel, task_class: type[Pipeline], task: str) -> PretrainedModel:
+def check_head(model: PretrainedModel, auto_class: str | type[Any], task: str) -> PretrainedModel:
     """A loaded model, if it has the head that the task needs (any model will do for features).
 
     Raises:
         PipelineError: it has another one.
     """
-    import minitransformer.models.auto as auto
+    from minitransformer.models.auto import AutoModel
     from minitransformer.models.common.base import PretrainedModel as Base
 
-    if isinstance(model, Base) and task_class.auto_class != "AutoModel":
-        wanted = getattr(auto, task_class.auto_class).class_for(model.config)
-        if not isinstance(model, wanted):
-            raise PipelineError(
-                f"{task} needs a {wanted.__name__}, and the model is a {type(model).__name__}: load it with "
-                f"{task_class.auto_class}.from_pretrained(...)"
-            )
+    loads = loading_class(auto_class)
+    if not isinstance(model, Base) or loads is AutoModel:
+        return model
+    if issubclass(loads, AutoModel):
+        try:
+            wanted, fits = loads.class_for(model.config).__name__, isinstance(model, loads.class_for(model.config))
+        except ConfigError:  # a class of an architecture that nobody has registered
+            wanted, fits = f"model with the head {loads.HEAD}", model.HEAD == loads.HEAD
+    else:
+        wanted, fits = loads.__name__, isinstance(model, loads)
+    if not fits:
+        raise PipelineError(
+            f"{task} needs a {wanted}, and the model is a {type(model).__name__}: load it with "
+            f"{loads.__name__}.from_pretrained(...)"
+        )
     return model
+
+
+def loading_class(auto_class: str | type[Any]) -> Any:
+    """The class that loads a task's model: the Auto class of that name, or a model class of a user's own.
+
+    Raises:
+        RegistrationError: there is no Auto class of that name.
+    """
+    import minitransformer.models.auto as auto
+
+    found = getattr(auto, auto_class, None) if isinstance(auto_class, str) else auto_class
+    if not hasattr(found, "from_pretrained"):
+        known = [name for name in vars(auto) if name.startswith("AutoModel")]
+        raise RegistrationError(
+            f"auto_class of a pipeline must be a model class, or one of {', '.join(known)}, not {auto_class!r:.60}."
+            f"{did_you_mean(auto_class, known)}"
+        )
+    return found
 
 
 def check_vocabularies(model: PretrainedModel, tokenizer: Tokenizer) -> None:
@@ -82,25 +103,11 @@ def find_device(device: int | str | torch.device) -> torch.device:
     """The device of that name or number; -1 is the CPU.
 
     Raises:
-        PipelineError: there is no such device here.
+        PipelineError: there is no such device here, or it holds no values.
     """
-    import torch
+    from minitransformer.models.common.loading import find_device as find
 
-    try:
-        device = plain(device)
-        if isinstance(device, bool):
-            raise TypeError("it is neither a number nor a name")
-        if isinstance(device, int):
-            accelerator = torch.accelerator.current_accelerator(check_available=True)
-            if device >= 0 and accelerator is None:
-                raise RuntimeError("there is no GPU")
-            found = torch.device("cpu") if device < 0 or accelerator is None else torch.device(accelerator.type, device)
-        else:
-            found = torch.device(device)
-        if found.type == "meta":
-            raise RuntimeError("tensors there have no values")
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise PipelineError(f"device={shown(device)} cannot be used here: {why}. Pass device='cpu'") from error
+    found = find(device, PipelineError)
+    if found.type == "meta":
+        raise PipelineError("device='meta' cannot be used here: tensors there have no values. Pass device='cpu'")
     return found

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from minitransformer.serve.answers import completion_event
-from minitransformer.serve.batching import to_json
+from minitransformer.serve.checks import to_json
 from minitransformer.serve.errors import ApiError
 from minitransformer.serve.generating import Event, Writing
+from minitransformer.serve.metrics import Metrics
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
-
-    from minitransformer.serve.app import Server
 
 KEEP_ALIVE_SECONDS = 10.0
 """After which a stream that is silent sends a comment."""
@@ -26,7 +25,7 @@ class EventStream(Response):
     """An answer whose events are sent as they come; it ends when the text does, or when the caller leaves.
 
     Args:
-        server: counts the streams that run.
+        metrics: counts what runs, and what was written.
         writing: makes the events.
         first: the first of them.
         events: the rest.
@@ -37,7 +36,7 @@ class EventStream(Response):
 
     def __init__(
         self,
-        server: Server,
+        metrics: Metrics,
         writing: Writing,
         first: Event,
         events: asyncio.Queue[Any],
@@ -51,10 +50,10 @@ class EventStream(Response):
             media_type="text/event-stream",
         )
         del self.headers["content-length"]
-        self.server, self.writing, self.first, self.events, self.gone, self.head_event = (
-            server, writing, first, events, gone, head
+        self.metrics, self.writing, self.first, self.events, self.gone, self.head_event = (
+            metrics, writing, first, events, gone, head
         )  # fmt: skip
-        server.running += 1
+        metrics.running += 1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send."""
@@ -62,7 +61,11 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             event: Event | ApiError | None = self.first
             while event is not None and not self.gone.done():
-                await send({"type": "http.response.body", "body": self._line(event), "more_body": True})
+                try:
+                    line = self._line(event)
+                except ApiError as error:
+                    event, line = error, self._line(error)
+                await send({"type": "http.response.body", "body": line, "more_body": True})
                 if isinstance(event, ApiError) or event["details"] is not None:
                     if self.head_event is not None:
                         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
@@ -73,9 +76,9 @@ class EventStream(Response):
         finally:
             self.writing.left = True
             self.gone.cancel()
-            self.server.running -= 1
-            self.server.metrics.tokens += len(self.writing.ids)
-            self.server.metrics.times(self.writing.queued, self.writing.inference)
+            self.metrics.running -= 1
+            self.metrics.tokens += len(self.writing.ids)
+            self.metrics.times(self.writing.queued, self.writing.inference)
 
     async def _next(self, send: Send) -> Event | ApiError | None:
         coming = asyncio.ensure_future(self.events.get())

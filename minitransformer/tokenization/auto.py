@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from minitransformer.arguments import READING_TOKENIZERS, settle, take_repository
-from minitransformer.errors import MissingFileError, TokenizerError, did_you_mean
+from minitransformer.errors import MissingFileError, RegistrationError, TokenizerError, did_you_mean
 from minitransformer.hub import Repository
 from minitransformer.options import read_value, shown
+from minitransformer.registers import is_same, load_installed, register
 from minitransformer.tokenization.albert import AlbertTokenizer
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.bert import BertTokenizer, DistilBertTokenizer, ElectraTokenizer
@@ -17,8 +18,11 @@ from minitransformer.tokenization.files import collect_settings, load_backend
 from minitransformer.tokenization.fsmt import FSMTTokenizer
 from minitransformer.tokenization.gpt import OpenAIGPTTokenizer
 from minitransformer.tokenization.gpt2 import GPT2Tokenizer
+from minitransformer.tokenization.m2m100 import M2M100Tokenizer
 from minitransformer.tokenization.marian import MarianTokenizer
 from minitransformer.tokenization.mbart import MBart50Tokenizer, MBartTokenizer
+from minitransformer.tokenization.nllb import NllbTokenizer
+from minitransformer.tokenization.pegasus import PegasusTokenizer
 from minitransformer.tokenization.roberta import BartTokenizer, RobertaTokenizer
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES
 from minitransformer.tokenization.strategies import logger
@@ -34,10 +38,14 @@ FAMILIES: dict[str, type[Tokenizer]] = {
     "electra": ElectraTokenizer,
     "fsmt": FSMTTokenizer,
     "gpt2": GPT2Tokenizer,
+    "m2m_100": M2M100Tokenizer,
     "marian": MarianTokenizer,
     "mbart": MBartTokenizer,
     "mbart50": MBart50Tokenizer,
+    "mt5": T5Tokenizer,
+    "nllb": NllbTokenizer,
     "openai-gpt": OpenAIGPTTokenizer,
+    "pegasus": PegasusTokenizer,
     "roberta": RobertaTokenizer,
     "t5": T5Tokenizer,
     "transfo-xl": TransfoXLTokenizer,
@@ -45,8 +53,33 @@ FAMILIES: dict[str, type[Tokenizer]] = {
 """``model_type`` of config.json -> tokenizer."""
 
 _ALL: tuple[type[Tokenizer], ...] = (Tokenizer, *FAMILIES.values())
-CLASSES = {family.class_name.removesuffix("Fast"): family for family in _ALL}
+CLASSES = {family.class_name.removesuffix("Fast"): family for family in _ALL} | {"MT5Tokenizer": T5Tokenizer}
 """``tokenizer_class`` of tokenizer_config.json, without ``Fast`` -> tokenizer."""
+
+
+_OWN = dict(FAMILIES)
+
+
+def register_tokenizer(model_type: str, family: type[Tokenizer]) -> type[Tokenizer]:
+    """Let ``AutoTokenizer`` know which tokenizer belongs to an architecture, and a family of your own by its name.
+
+    Args:
+        model_type: of config.json.
+        family: a subclass of ``Tokenizer``; files name it by its ``class_name``.
+
+    Raises:
+        RegistrationError: it is none, or another family has that model_type or class_name.
+    """
+    if not (isinstance(family, type) and issubclass(family, Tokenizer)):
+        raise RegistrationError(f"the tokenizer of {model_type!r:.60} must be a subclass of Tokenizer: {family!r:.100}")
+    name = family.class_name.removesuffix("Fast")
+    if name in CLASSES and family is not CLASSES[name] and not is_same(family, CLASSES[name]):
+        raise RegistrationError(
+            f"{family.__name__} has the class_name {family.class_name!r} of another tokenizer: give it one of its own"
+        )
+    register("tokenizer of the architecture", FAMILIES, model_type, family, taken=_OWN)
+    CLASSES[name] = family
+    return family
 
 
 class AutoTokenizer:
@@ -86,6 +119,7 @@ class AutoTokenizer:
         read_value("compat", compat, Literal["transformers"] | None, TokenizerError)
         source = take_repository(id_or_folder, overrides)
         config = source.read("tokenizer_config.json")
+        find_package(source)
         asked = overrides.pop("tokenizer_class", None) or config.get("tokenizer_class")
         family = find_class(asked, source) if asked else find_family(source)
         check_overrides(family, overrides)
@@ -104,6 +138,13 @@ class AutoTokenizer:
         backend = family.build(files, complete)
         del complete["compat"]
         return family(backend, complete, files)
+
+
+def find_package(source: Repository) -> None:
+    """Import the installed package whose architecture config.json names, which may register a tokenizer."""
+    model_type = source.read("config.json").get("model_type")
+    if isinstance(model_type, str) and model_type not in FAMILIES:
+        load_installed("minitransformer.architectures", model_type)
 
 
 def find_class(name: Any, source: Repository) -> type[Tokenizer]:
@@ -148,7 +189,7 @@ def guess_family(source: Repository) -> type[Tokenizer]:
     if source.find("vocab-src.json"):
         return FSMTTokenizer
     if source.find("sentencepiece.bpe.model"):
-        return MBartTokenizer
+        return M2M100Tokenizer if source.find("vocab.json") else MBartTokenizer
     if path := source.find("spiece.model"):
         return AlbertTokenizer if b"[CLS]" in path.read_bytes() else T5Tokenizer
     if source.find("merges.txt") and (path := source.find("vocab.json")):
@@ -158,10 +199,11 @@ def guess_family(source: Repository) -> type[Tokenizer]:
     if source.find("vocab.pkl"):
         return TransfoXLTokenizer
     raise MissingFileError(
-        f"{source} has no tokenizer. Accepted: tokenizer.json; vocab.txt (BERT); vocab.json and "
-        "merges.txt (GPT-2, RoBERTa, BART, GPT, CTRL); spiece.model (T5, ALBERT); sentencepiece.bpe.model "
-        "(mBART); source.spm, target.spm and vocab.json (Marian); vocab-src.json, vocab-tgt.json and merges.txt "
-        "(FSMT); vocab.pkl (Transformer-XL); beside them tokenizer_config.json or config.json, to tell the family"
+        f"{source} has no tokenizer. Accepted: tokenizer.json; vocab.txt (BERT); vocab.json and merges.txt (GPT-2, "
+        "RoBERTa, BART, GPT, CTRL); spiece.model (T5, ALBERT, Pegasus); sentencepiece.bpe.model (mBART, NLLB; M2M100 "
+        "with vocab.json); source.spm, target.spm and vocab.json (Marian); vocab-src.json, vocab-tgt.json and "
+        "merges.txt (FSMT); vocab.pkl (Transformer-XL); beside them tokenizer_config.json or config.json, to tell the "
+        "family"
     )
 
 

@@ -30,7 +30,14 @@ from minitransformer.options import shown
 from minitransformer.tokenization.forking import fork_safe_lock
 from minitransformer.tokenization.ids_to_text import IdsToText
 from minitransformer.tokenization.retraining import renamed_token, retrain
-from minitransformer.tokenization.saving import copy_file, save_backend_files, save_tokenizer
+from minitransformer.tokenization.saving import (
+    copy_file,
+    describe_special_tokens,
+    save_backend_files,
+    whole_folder,
+    write_json,
+    write_text,
+)
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES, Token, as_token
 from minitransformer.tokenization.strategies import NO_LIMIT, Request
 from minitransformer.tokenization.text_to_ids import TextToIds
@@ -167,7 +174,27 @@ class Tokenizer(TextToIds, IdsToText):
         docs/loading.md lists the options that transformers has; none has a use here.
         """
         settle(options, WRITING, (), f"{type(self).__name__}.save_pretrained")
-        return save_tokenizer(self, Path(folder))
+        folder = Path(folder)
+        with whole_folder(folder):
+            written = [
+                write_json(folder / "tokenizer_config.json", self._describe()),
+                write_json(folder / "special_tokens_map.json", describe_special_tokens(self)),
+            ]
+            if self.uses_tokenizer_json:
+                with self._lock:
+                    self.backend.no_truncation()
+                    self.backend.no_padding()
+                    written.append(write_text(folder / "tokenizer.json", self.backend.to_str(pretty=True)))
+            return (*written, *self.save_vocabulary(folder))
+
+    def _describe(self) -> dict[str, Any]:
+        """The contents of tokenizer_config.json."""
+        config = {**self.unused_settings, **self.options, **self.special_tokens_map, **self._changed_settings()}
+        config["added_tokens_decoder"] = {str(i): t.__getstate__() for i, t in self.added_tokens_decoder.items()}
+        config["tokenizer_class"] = self.class_name
+        if config.get("model_input_names") is None:
+            config.pop("model_input_names", None)
+        return config
 
     def save_vocabulary(self, folder: Path) -> list[str]:
         """Write the vocabulary files, beside tokenizer.json: those it was built from, or made anew."""
@@ -175,7 +202,7 @@ class Tokenizer(TextToIds, IdsToText):
             return [copy_file(path, folder / name) for name, path in self.files.items()]
         if not self.vocabulary_files or isinstance(self.backend.model, models.Unigram):
             return []  # a SentencePiece file cannot be made from tokenizer.json
-        return save_backend_files(self, folder)
+        return save_backend_files(self.backend, folder)
 
     # A new vocabulary --------------------------------------------------------------------------------------
 

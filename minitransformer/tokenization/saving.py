@@ -3,62 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import tokenizers
 from tokenizers import AddedToken
 
 from minitransformer.errors import TokenizerError
 from minitransformer.files import together, write_whole
-from minitransformer.tokenization.special_tokens import LIST_ROLE
-
-if TYPE_CHECKING:
-    from minitransformer.tokenization.base import Tokenizer
+from minitransformer.tokenization.special_tokens import LIST_ROLE, SpecialTokens
 
 
-def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> tuple[str, ...]:
-    """Write all files of a tokenizer; returns their paths.
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[None]:
+    """In which a tokenizer's files are written: all of them, or none.
 
     Raises:
         TokenizerError: ``folder`` is a file.
         SavingError: a file cannot be written; those that were there are as they were.
     """
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise TokenizerError(f"{folder} is a file: save_pretrained takes a folder")
     with together(folder):
-        return _save_files(tokenizer, folder)
+        yield
 
 
-def _save_files(tokenizer: Tokenizer, folder: Path) -> tuple[str, ...]:
-    written = [
-        write_json(folder / "tokenizer_config.json", describe_tokenizer(tokenizer)),
-        write_json(folder / "special_tokens_map.json", describe_special_tokens(tokenizer)),
-    ]
-    if tokenizer.uses_tokenizer_json:
-        with tokenizer._lock:
-            tokenizer.backend.no_truncation()
-            tokenizer.backend.no_padding()
-            path = folder / "tokenizer.json"
-            write_text(path, tokenizer.backend.to_str(pretty=True))
-        written.append(str(path))
-    return (*written, *tokenizer.save_vocabulary(folder))
-
-
-def describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The contents of tokenizer_config.json."""
-    config = {**tokenizer.unused_settings, **tokenizer.options, **tokenizer.special_tokens_map}
-    config |= tokenizer._changed_settings()
-    config |= {
-        "added_tokens_decoder": {str(i): t.__getstate__() for i, t in tokenizer.added_tokens_decoder.items()},
-        "tokenizer_class": tokenizer.class_name,
-    }
-    if config.get("model_input_names") is None:
-        config.pop("model_input_names", None)
-    return config
-
-
-def describe_special_tokens(tokenizer: Tokenizer) -> dict[str, Any]:
+def describe_special_tokens(tokens: SpecialTokens) -> dict[str, Any]:
     """The contents of special_tokens_map.json."""
 
     def plain(token: Any) -> Any:
@@ -66,9 +40,9 @@ def describe_special_tokens(tokenizer: Tokenizer) -> dict[str, Any]:
             return {name: flag for name, flag in token.__getstate__().items() if name != "special"}
         return token
 
-    roles: dict[str, Any] = {role: plain(token) for role, token in tokenizer.special_tokens.items()}
-    if tokenizer.additional_special_tokens:
-        roles[LIST_ROLE] = [plain(token) for token in tokenizer.additional_special_tokens]
+    roles: dict[str, Any] = {role: plain(token) for role, token in tokens.special_tokens.items()}
+    if tokens.additional_special_tokens:
+        roles[LIST_ROLE] = [plain(token) for token in tokens.additional_special_tokens]
     return roles
 
 
@@ -79,10 +53,10 @@ def copy_file(source: Path, target: Path) -> str:
     return str(target)
 
 
-def save_backend_files(tokenizer: Tokenizer, folder: Path) -> list[str]:
+def save_backend_files(backend: tokenizers.Tokenizer, folder: Path) -> list[str]:
     """The vocabulary files that the ``tokenizers`` library writes, which knows no drafts."""
     with TemporaryDirectory() as temporary:
-        paths = map(Path, tokenizer.backend.model.save(temporary))
+        paths = map(Path, backend.model.save(temporary))
         return [copy_file(path, folder / path.name) for path in paths]
 
 

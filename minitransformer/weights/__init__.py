@@ -1,7 +1,7 @@
 """Checkpoints and the weight maps that carry them into models, bit by bit and back."""
 
 from minitransformer.weights.checkpoint import open_checkpoint, save_checkpoint
-from minitransformer.weights.engine import LoadReport, explain, export_weights, load_weights
+from minitransformer.weights.engine import LoadReport, explain, export_weights, load_weights, under_our_names
 from minitransformer.weights.ops import AddAxis, Op, Same, Split, Then, Transpose
 from minitransformer.weights.rows import Ignore, Legacy, Row, Tied, embedding, fused_qkv, linear, norm
 from minitransformer.weights.skeleton import without_memory
@@ -31,5 +31,6 @@ __all__ = [
     "norm",
     "open_checkpoint",
     "save_checkpoint",
+    "under_our_names",
     "without_memory",
 ]

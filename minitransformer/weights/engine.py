@@ -31,7 +31,7 @@ HEADS = tuple(
     for name in (
         "multiple_choice_head sequence_summary summary classifier classification_head score qa_outputs cls lm_head "
         "generator_predictions generator_lm_head discriminator_predictions predictions sop_classifier "
-        "pre_classifier vocab_transform vocab_layer_norm vocab_projector crit"
+        "pre_classifier vocab_transform vocab_layer_norm vocab_projector crit head"
     ).split()
 )
 """How the names of heads begin, of all tasks and architectures; a model has a use for its own only."""
@@ -81,6 +81,7 @@ def load_weights(
     keep_float32: Iterable[str] = (),
     allow_unused: Iterable[str] = (),
     allow_misshaped: bool = False,
+    new: Iterable[str] = (),
 ) -> LoadReport:
     """Fill ``model`` (which may be on the meta device) from ``source``.
 
@@ -95,6 +96,7 @@ def load_weights(
         keep_float32: shell patterns of our parameters that shall be in float32 whatever ``dtype`` is.
         allow_unused: shell patterns of names in the file for which the model need not have a use.
         allow_misshaped: whether a tensor of another shape counts as missing, rather than as an error.
+        new: names of our parameters that the source may lack, or hold in another shape.
 
     Returns:
         What was used, ignored (and why), missing and of another shape.
@@ -103,7 +105,7 @@ def load_weights(
         CheckpointError: tensors are unexpected, missing, mis-shaped, or tied but different. The model is unchanged.
     """
     bound = table.bind(model)
-    allowed = _Allowed(list(allow_missing), list(allow_unused), allow_misshaped)
+    allowed = _Allowed(list(allow_missing), list(allow_unused), allow_misshaped, set(new))
     plan, report = _plan(bound, source, allowed, leave_out or {})
     for names in plan.values():
         _check_equal(source, names)
@@ -153,6 +155,40 @@ def export_weights(
     return tensors
 
 
+def under_our_names(model: nn.Module, table: WeightMap, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict under our names, if it is one under those of the file format, which a script for transformers has.
+
+    What has no place keeps its name, so that ``load_state_dict`` counts it as unexpected; buffers that hold no
+    learnt numbers are left out, and tied names count once.
+
+    Args:
+        model: whose state it is.
+        table: the weight map of the model's architecture.
+        tensors: the state dict, of either kind.
+    """
+    names_of: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names_of.setdefault(id(parameter), []).append(name)
+    same = {name: names for names in names_of.values() for name in names}
+    own = {*same, *(name for name, _ in model.named_buffers())}
+    if own.issuperset(tensors):
+        return dict(tensors)
+    bound = table.bind(model)
+    names, rows = _Names(bound, list(tensors)), {row.hf: row for row in bound.rows}
+    first_name = {alias: first for first, others in bound.aliases.items() for alias in others}
+    found: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        today = names.today(name)
+        row = rows.get(first_name.get(today, today))
+        if row is not None and isinstance(tensor, Tensor):
+            fits = tuple(tensor.shape) == row.shape
+            pieces = row.op.apply(tensor) if fits else [tensor] * len(row.ours)  # else PyTorch tells both shapes
+            found.update({each: x for ours, x in zip(row.ours, pieces, strict=True) for each in same[ours]})
+        elif name in own or names.reason_to_ignore(today) in (None, OTHER_HEAD):
+            found[name] = tensor
+    return found
+
+
 @dataclass(frozen=True)
 class Line:
     """A row of a weight map as ``explain`` shows it."""
@@ -182,6 +218,7 @@ class _Allowed:
     missing: list[str]
     unused: list[str]
     misshaped: bool
+    new: set[str]
 
 
 def _plan(
@@ -222,7 +259,8 @@ def _plan(
             continue
         other_shapes = {name: tuple(source.shape(name)) for name in plan.get(row.hf, [])}
         other_shapes = {name: shape for name, shape in other_shapes.items() if shape != row.shape}
-        if other_shapes and allowed.misshaped:
+        is_new = allowed.new.issuperset(row.ours)
+        if other_shapes and (allowed.misshaped or is_new):
             del plan[row.hf]
             report.misshaped.update({name: (shape, row.shape) for name, shape in other_shapes.items()})
             report.missing += row.ours
@@ -233,11 +271,12 @@ def _plan(
                 misfits.misshaped[name] = (other_shapes[name], row.shape)
                 misfits.backbone_is_misshaped |= names.is_backbone(row.hf)
         if row.hf not in plan:
-            if all(any(fnmatchcase(name, pattern) for pattern in allowed.missing) for name in row.ours):
+            if is_new or all(any(fnmatchcase(name, pattern) for pattern in allowed.missing) for name in row.ours):
                 report.missing += row.ours
             else:
                 misfits.missing[names.in_file(row.hf)] = row.shape
                 misfits.backbone_is_missing |= names.is_backbone(row.hf)
+                misfits.own.update(row.ours if row.hf in bound.own else ())
     misfits.nothing_fits = not report.used
     if misfits.unexpected:
         misfits.prefix = strange_prefix(source.names(), partial(_fitting, bound, rows | set(first_name)))
@@ -261,11 +300,13 @@ class _Names:
         table = bound.table
         self.bound, self.prefix, self.legacy = bound, table.file_prefix, [*table.legacy, *LEGACY]
         known = table.head_names + [name for tied in table.tied for name in tied.names]
+        known += [name for name in bound.own if bound.has_head and name.startswith("head.")]
         self.heads = [template(name) for name in known if not name.startswith(self.prefix)]
         self.head_rows = [template(name) for name in table.head_names]
         self.idle = [template(name) for name in bound.idle]
         self.ignored = [(template(ignore.hf), ignore.why) for ignore in table.ignore]
         self.prefixed = any(name.startswith(self.prefix) for name in file_names)
+        self.other = "" if self.prefixed or table.also is None else f"{table.also}."
 
     def is_backbone(self, hf: str) -> bool:
         return not self.bound.has_head or not self.is_head(hf)
@@ -277,6 +318,8 @@ class _Names:
         for legacy in self.legacy:
             if name.endswith(legacy.old):
                 name = name.removesuffix(legacy.old) + legacy.new
+        if self.other and name.startswith(self.other):
+            return self.prefix + name.removeprefix(self.other)
         if not self.prefix:  # most files of this architecture go without, but some heads' have it
             return name.removeprefix(f"{self.bound.table.prefix}.")
         if self.prefixed or any(head.fullmatch(name) for head in self.heads):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from minitransformer.hub import embedded_folder
 from minitransformer.models.auto import ARCHITECTURES, architecture
 from minitransformer.tokenization.auto import FAMILIES
 
+ROOT = Path(minitransformer.__file__).parents[1]
 OWN = {name for name in HOMES if name.startswith("Transformer")}
 BERT = embedded_folder("minitransformer/bert-books")
 
@@ -103,3 +105,11 @@ def test_criteria_and_processors_of_ones_own_are_taken_by_generate() -> None:
     )
     assert changed.shape[1] == ids.shape[1] + 4
     assert banned not in changed[0, ids.shape[1] :]
+
+
+def test_type_checkers_are_told_of_all_names() -> None:
+    spec = spec_from_file_location("typed_names", ROOT / "tools" / "typed_names.py")
+    assert spec is not None and spec.loader is not None
+    tool = module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert tool.stub() == tool.STUB.read_text(encoding="utf-8"), "run python tools/typed_names.py"

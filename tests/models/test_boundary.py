@@ -1,4 +1,4 @@
-"""What a model takes: masks and positions that belong to the ids, and masks for each query."""
+"""What a model takes: masks, positions and labels that belong to the ids, and masks for each query."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from models.twins import TWINS
 from models.twins.twin import Twin, inputs_for, random_ids
 
 from minitransformer import DecoderCache
-from minitransformer.errors import InputError
+from minitransformer.errors import ArgumentError, InputError
 from minitransformer.models.auto import AutoConfig, architecture
 from minitransformer.models.bert import BertConfig, BertModel
 from minitransformer.models.gpt2 import GPT2Config, GPT2LMHeadModel
@@ -121,3 +121,62 @@ def test_the_config_asks_for_intermediates(field):
     assert len(model(ids)[field]) == 2 + (field == "hidden_states")
     assert field not in model(ids, **{f"output_{field}": False})
     assert config.to_hf()[f"output_{field}"] is True
+
+
+@pytest.mark.parametrize("twin", BASE, ids=str)
+def test_ids_that_no_table_can_be_asked_for_are_named(twin):
+    model = built(twin)
+    inputs, _ = inputs_for(twin, [5, 5], "right")
+    ids = inputs.pop("input_ids")
+    plain = {name: x for name, x in inputs.items() if name.startswith("decoder")}
+    for spoil in (torch.Tensor.float, torch.Tensor.bool, lambda x: x.to(torch.int8)):
+        with pytest.raises(InputError, match="input_ids must be of torch.long"):
+            model(spoil(ids), **plain)
+    for empty in (ids[:, :0], ids[:0]):
+        with pytest.raises(InputError, match=r"input_ids has the shape .*: there is no token in it"):
+            model(empty, **plain)
+    for other in plain:
+        with pytest.raises(InputError, match=f"{other} must be of torch.long"):
+            model(ids, **{other: plain[other].double()})
+
+
+@pytest.mark.parametrize("twin", [t for t in BASE if t.head and t.head != "ForTextEncoding"], ids=str)
+def test_labels_that_no_loss_can_be_made_of_are_named(twin):
+    model = built(twin)
+    inputs, _ = inputs_for(twin, [5, 5], "right")
+    with torch.no_grad():
+        scores = model(**inputs)
+    if twin.head == "ForQuestionAnswering":
+        with pytest.raises(InputError, match="start_positions must be a tensor, not list"):
+            model(**inputs, start_positions=[1, 1], end_positions=[2, 2])
+        return
+    with pytest.raises(InputError, match="labels must be a tensor, not list"):
+        model(**inputs, labels=[0, 1])
+    if twin.head == "ForPreTraining":
+        return
+    classes = scores.logits.shape[-1]
+    right = torch.zeros(scores.logits.shape[:-1], dtype=torch.long)
+    assert torch.isfinite(model(**inputs, labels=right).loss)
+    with pytest.raises(InputError, match="labels has the shape"):
+        model(**inputs, labels=right.new_zeros(2, 17))
+    if classes == 1:
+        return
+    for wrong in (classes, -1):
+        with pytest.raises(InputError, match=f"labels holds {wrong}, but the classes are 0 to {classes - 1}"):
+            model(**inputs, labels=right + wrong)
+    if right.dim() == 2:
+        with pytest.raises(InputError, match="pass labels.long"):
+            model(**inputs, labels=right.float())
+        assert torch.isfinite(model(**inputs, labels=right.index_fill(1, torch.tensor([2]), -100)).loss)
+    else:
+        with pytest.raises(InputError, match="labels has the shape"):
+            model(**inputs, labels=torch.zeros(2, classes + 1))
+        if twin.head == "ForSequenceClassification":
+            assert torch.isfinite(model(**inputs, labels=torch.zeros(2, classes)).loss)
+
+
+def test_a_device_that_is_not_here_is_named():
+    for device in ("cuda:99", "nonsense", 99, True):
+        for given in ({"device": device}, {"device_map": device}):
+            with pytest.raises(ArgumentError, match="device"):
+                BertModel.from_pretrained("minitransformer/bert-books", **given)

@@ -38,7 +38,7 @@ def test_tables_and_parts_are_those_that_transformers_tells(pair):
         assert torch.equal(ours.get_output_embeddings().weight, theirs.get_output_embeddings().weight)
     assert ours.base_model is getattr(ours, "backbone", ours)
     if twin.kind == "encoder-decoder" and hasattr(ours.base_model, "decoder"):
-        assert ours.get_encoder() is ours.base_model.encoder
+        assert ours.get_encoder().encoder is ours.base_model.encoder
         assert ours.get_decoder() is ours.base_model.decoder
 
 

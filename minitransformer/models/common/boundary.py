@@ -1,4 +1,4 @@
-"""What a model takes: ids, masks and positions whose shapes belong together, checked before ``forward`` runs.
+"""What a model takes: ids, masks, positions and labels that belong together, checked before ``forward`` runs.
 
 A mask that is too short or too long broadcasts, or hides other tokens than was meant, and no number says so. The check
 is here, at the model's boundary, so that no ``forward`` branches on it; it is left out while PyTorch records the model.
@@ -13,6 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from minitransformer.errors import InputError
+
+OF_TOKENS = ("ForMaskedLM", "ForCausalLM", "ForSeq2SeqLM", "ForTokenClassification")
+OF_TEXTS = ("ForSequenceClassification", "ForNextSentencePrediction")
+WITH_VALUES, VALUES = ("ForSequenceClassification",), ("regression", "multi_label_classification")
+IGNORED = -100
+"""The label of what does not count, in PyTorch and transformers."""
 
 
 def can_be_read(inputs: Iterable[Any]) -> bool:
@@ -45,6 +51,8 @@ def check_inputs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
         InputError: no tensors, or shapes that do not belong together; the message names both.
     """
     names = model._arguments
+    if model.TAKES_CHOICES:  # the backbone looks at them, as texts one after another
+        return args
     given = dict(zip(names, args, strict=False)) | kwargs
     ids, cache = given.get("input_ids"), given.get("past_key_values")
     cached = getattr(cache, "length", 0)
@@ -66,6 +74,7 @@ def check_inputs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
             beside = given.get(name)
             if source is not None and isinstance(beside, Tensor) and (not beside.dim() or beside.shape[-1] != source):
                 raise InputError(f"{name} has the shape {tuple(beside.shape)}, but there are {source} ids")
+    _check_labels(model, given)
     if changed:
         kwargs.update({name: mask for name, mask in changed.items() if name in kwargs})
         args = tuple(changed.get(name, value) for name, value in zip(names, args, strict=False)) + args[len(names) :]
@@ -84,7 +93,45 @@ def _length(name: str, ids: Any) -> int | None:
     if ids.dim() != 2:
         remedy = f"pass {name}[None]" if ids.dim() == 1 else "one row for each text"
         raise InputError(f"{name} must have the shape (batch, token), not {tuple(ids.shape)}: {remedy}")
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise InputError(f"{name} must be of torch.long, the type of ids, not {ids.dtype}: pass {name}.long()")
+    if not ids.numel():
+        raise InputError(f"{name} has the shape {tuple(ids.shape)}: there is no token in it")
     return ids.shape[1]
+
+
+def _check_labels(model: Any, given: dict[str, Any]) -> None:
+    """Labels that a loss could not be made of, or that name classes the head does not have."""
+    for name in ("labels", "start_positions", "end_positions", "next_sentence_label", "sentence_order_label"):
+        if given.get(name) is not None and not isinstance(given[name], Tensor):
+            raise InputError(f"{name} must be a tensor, not {type(given[name]).__name__}: pass torch.tensor(...)")
+    labels, task = given.get("labels"), model.HEAD
+    ids_name = "decoder_input_ids" if task == "ForSeq2SeqLM" else "input_ids"
+    ids = given.get(ids_name)
+    if labels is None or task not in OF_TOKENS + OF_TEXTS:
+        return
+    weight = getattr(getattr(getattr(model, "head", None), "output", None), "weight", None)
+    num_classes = len(weight) if isinstance(weight, Tensor) else None
+    shape, problem = tuple(labels.shape), model.config.problem_type
+    if task in OF_TOKENS:
+        if isinstance(ids, Tensor) and labels.shape != ids.shape:
+            raise InputError(f"labels has the shape {shape}, but {ids_name} {tuple(ids.shape)}: one label for a token")
+    elif task in WITH_VALUES and (labels.is_floating_point() or num_classes == 1 or problem in VALUES):
+        texts = len(ids) if isinstance(ids, Tensor) else len(labels)
+        if num_classes is not None and labels.numel() != texts * num_classes:  # values to come near to, or yes and no
+            raise InputError(f"labels has the shape {shape}, but the scores will have {(texts, num_classes)}")
+        return
+    elif isinstance(ids, Tensor) and labels.numel() != len(ids):
+        raise InputError(f"labels has the shape {shape}, but there are {len(ids)} texts: one label for a text")
+    if labels.is_floating_point():
+        raise InputError(f"labels must be numbers of classes, torch.long, not {labels.dtype}: pass labels.long()")
+    counted = labels[:, 1:] if task == "ForCausalLM" else labels  # nothing predicts the first token
+    counted = counted[counted != IGNORED]
+    if num_classes is not None and counted.numel() and not (0 <= counted.min() and counted.max() < num_classes):
+        wrong = int(counted.max()) if counted.max() >= num_classes else int(counted.min())
+        raise InputError(
+            f"labels holds {wrong}, but the classes are 0 to {num_classes - 1}, and {IGNORED} does not count"
+        )
 
 
 def _check_mask(

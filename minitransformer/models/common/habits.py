@@ -6,38 +6,22 @@ does in its own way; nothing in the library needs them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from minitransformer.errors import ArgumentError, ConfigError, HubError
+from minitransformer.layers.part import Part
+from minitransformer.models.common.encoder import Encoder
+from minitransformer.models.common.names import named_as_elsewhere
 from minitransformer.models.common.recomputing import blocks_of, recompute
-
-RENAMED = {
-    "bert": "backbone",
-    "roberta": "backbone",
-    "distilbert": "backbone",
-    "electra": "backbone",
-    "albert": "backbone",
-    "transformer": "backbone",
-    "model": "backbone",
-    "cls": "head",
-    "lm_head": "head",
-    "classifier": "head",
-    "qa_outputs": "head",
-    "score": "head",
-    "wte": "embeddings.word",
-    "wpe": "embeddings.position",
-    "h": "decoder.blocks",
-    "ln_f": "decoder.final_norm",
-    "layers": "blocks",
-    "layer": "blocks",
-}
-"""Names of parts in transformers -> ours, for a hint."""
+from minitransformer.weights import under_our_names
 
 
-class Habits(nn.Module):
+class Habits(Part):
     """Methods of ``PretrainedModel`` that people and tools know from transformers."""
 
     config: Any
@@ -119,6 +103,26 @@ class Habits(nn.Module):
     def tie_weights(self) -> None:
         """Nothing to do: shared weights are one parameter."""
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take weights from a state dict under this library's names or under those of transformers.
+
+        Args:
+            state_dict: names and tensors.
+            strict: whether what is missing or has no place is an error; both are told under our names.
+            assign: take the tensors themselves instead of copying their numbers.
+
+        Raises:
+            RuntimeError: something does not fit; as PyTorch tells it.
+        """
+        return super().load_state_dict(under_our_names(self, self.WEIGHTS, state_dict), strict, assign)
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters; those of norms are also found by transformers' names, see ``ParameterName``."""
+        pairs = super().named_parameters(prefix, recurse, remove_duplicate)
+        return pairs if torch.compiler.is_compiling() or not recurse else named_as_elsewhere(self, prefix, pairs)
+
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """What the decoder reads when it learns these labels, (batch, token): the labels, one to the right.
 
@@ -132,8 +136,9 @@ class Habits(nn.Module):
         return shifted
 
     def get_encoder(self) -> nn.Module:
-        """The encoder, of a model that has one."""
-        return self._part("encoder")
+        """The encoder, of a model that has one; that of an encoder-decoder takes ids, as a model does."""
+        part = self._part("encoder")
+        return Encoder(self.base_model) if hasattr(self.base_model, "encoder_embeddings") else part
 
     def get_decoder(self) -> nn.Module:
         """The decoder, of a model that has one."""
@@ -198,12 +203,3 @@ def push(model: Any, repo_id: str, others: list[Any], given: dict[str, Any], opt
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise HubError(f"{repo_id} could not be sent to the Hub: {error}") from error
-
-
-def hint_for(model: nn.Module, name: str) -> str:
-    """What to say about a part that is not here under this name."""
-    ours = RENAMED.get(name)
-    first = "" if ours is None else ours.partition(".")[0]
-    if ours is None or first not in model._modules:
-        return ""
-    return f" Here it is .{ours}; print(model) shows all parts"

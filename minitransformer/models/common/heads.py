@@ -21,8 +21,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from minitransformer.errors import InputError
 from minitransformer.layers import DecoderCache, Tap, linear
 from minitransformer.layers.activations import Activation
+from minitransformer.layers.part import Part
 from minitransformer.models.common.base import GenerativeModel, PretrainedModel
 from minitransformer.models.common.losses import classification_loss, next_token_loss, span_loss, token_loss
 from minitransformer.models.common.outputs import BaseOutput, LogitsOutput, QuestionAnsweringOutput
@@ -30,7 +32,7 @@ from minitransformer.models.common.outputs import BaseOutput, LogitsOutput, Ques
 Ids = Int[Tensor, "batch token"]
 
 
-class Scores(nn.Module):
+class Scores(Part):
     """A head that ends in one linear layer; losses over large vocabularies compute that layer part by part."""
 
     output: nn.Linear
@@ -64,7 +66,49 @@ class Logits(Scores):
         return self.dropout(x)
 
 
-class MaskedLMHead(Scores):
+class NormedScores(Scores):
+    """Transform, normalise, and score (ModernBERT; BERT's words).
+
+    Args:
+        hidden_size: width of the input.
+        num_classes: labels, or words of the vocabulary.
+        activation: the function of the transformation.
+        norm: the norm after it, of the transformation's width.
+        inner_size: width of the transformation; ``hidden_size`` if not given.
+        dropout: probability before the last layer, in training.
+        bias: whether the transformation has one.
+        output_bias: whether the last layer has one.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_classes: int,
+        activation: Activation,
+        norm: nn.Module,
+        *,
+        inner_size: int | None = None,
+        dropout: float = 0.0,
+        bias: bool = True,
+        output_bias: bool = True,
+    ) -> None:
+        super().__init__()
+        inner_size = hidden_size if inner_size is None else inner_size
+        self.dense = nn.Linear(hidden_size, inner_size, bias=bias)
+        self.activation = activation
+        self.norm = norm
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(inner_size, num_classes, bias=output_bias)
+        self.pre = Tap("batch ... inner_size")
+        self.hidden = Tap("batch ... inner_size")
+        self.normed = Tap("batch ... inner_size")
+        self.logits = Tap("batch ... classes")
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.dropout(self.normed(self.norm(self.hidden(self.activation(self.pre(linear(self.dense, x)))))))
+
+
+class MaskedLMHead(NormedScores):
     """Transform, normalise, and compare with every word of the vocabulary (BERT).
 
     Args:
@@ -78,24 +122,13 @@ class MaskedLMHead(Scores):
     def __init__(
         self, hidden_size: int, word: nn.Embedding, activation: Activation, norm: nn.Module, *, tied: bool = True
     ) -> None:
-        super().__init__()
         vocab_size, embedding_size = word.weight.shape
-        self.dense = nn.Linear(hidden_size, embedding_size)
-        self.activation = activation
-        self.norm = norm
-        self.output = nn.Linear(embedding_size, vocab_size)
+        super().__init__(hidden_size, vocab_size, activation, norm, inner_size=embedding_size)
         if tied:
             self.output.weight = word.weight
-        self.pre = Tap("batch ... inner_size")
-        self.hidden = Tap("batch ... inner_size")
-        self.normed = Tap("batch ... inner_size")
-        self.logits = Tap("batch ... classes")
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.normed(self.norm(self.hidden(self.activation(self.pre(linear(self.dense, x))))))
 
 
-class Pooler(nn.Module):
+class Pooler(Part):
     """A text's vector: the first token's, through one more layer with tanh (BERT)."""
 
     def __init__(self, hidden_size: int) -> None:
@@ -108,7 +141,23 @@ class Pooler(nn.Module):
         return self.out(torch.tanh(self.pre(linear(self.dense, x[:, 0]))))
 
 
-class DenseClassifier(nn.Module):
+class MeanPooler(Part):
+    """A text's vector: the mean of those of its tokens that are not padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = Tap("batch hidden_size")
+
+    def forward(
+        self, x: Float[Tensor, "batch token hidden_size"], attention_mask: Tensor | None = None
+    ) -> Float[Tensor, "batch hidden_size"]:
+        if attention_mask is None or attention_mask.dim() != 2:
+            return self.out(x.mean(dim=1))
+        counted = attention_mask[..., None].to(x.dtype)
+        return self.out((x * counted).sum(dim=1) / counted.sum(dim=1))
+
+
+class DenseClassifier(Part):
     """Score labels after one more layer (RoBERTa, BART, ELECTRA).
 
     Args:
@@ -207,6 +256,42 @@ class SequenceClassification(PretrainedModel):
         first = output.last_hidden_state[:, 0] if output.pooler_output is None else output.pooler_output
         logits = self.head(first)
         return LogitsOutput(classification_loss(logits, labels, self.config.problem_type), logits)
+
+
+class MultipleChoice(PretrainedModel):
+    """Which of several texts fits best, from each one's pooled vector or its first."""
+
+    HEAD = "ForMultipleChoice"
+    TAKES_CHOICES = True
+    head: nn.Module
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "batch choice token"],
+        attention_mask: Int[Tensor, "batch choice token"] | None = None,
+        token_type_ids: Int[Tensor, "batch choice token"] | None = None,
+        position_ids: Int[Tensor, "batch choice token"] | None = None,
+        labels: Int[Tensor, " batch"] | None = None,
+    ) -> LogitsOutput:
+        """Score the choices, (batch, choice); a label is the number of the right one."""
+        given = (input_ids, attention_mask, token_type_ids, position_ids)
+        output = self.backbone(*(x if x is None else x.flatten(0, 1) for x in given))
+        return self.answer(output, labels, input_ids.shape[1])
+
+    def answer(self, output: BaseOutput, labels: Tensor | None, choices: int) -> LogitsOutput:
+        """Scores, and with labels the loss, from what the backbone gave for all choices of all texts."""
+        first = output.last_hidden_state[:, 0] if output.pooler_output is None else output.pooler_output
+        logits = self.head(first).view(-1, choices)
+        return LogitsOutput(classification_loss(logits, labels, "single_label_classification"), logits)
+
+    def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Raise an InputError, if the ids have no axis of choices."""
+        if inputs["input_ids"].dim() != 3:
+            raise InputError(
+                f"input_ids must have the shape (batch, choice, token), not {tuple(inputs['input_ids'].shape)}: "
+                "DataCollatorForMultipleChoice(tokenizer) makes it"
+            )
+        return inputs
 
 
 class TokenClassification(PretrainedModel):

@@ -12,8 +12,8 @@ from torch import nn
 
 from minitransformer.arguments import HUB
 from minitransformer.config import ModelConfig, config_names
-from minitransformer.errors import ArgumentError, ConfigError
-from minitransformer.options import shown
+from minitransformer.errors import ArgumentError, ConfigError, MinitransformerError
+from minitransformer.options import plain, shown
 
 DTypeArgument = torch.dtype | str | None
 
@@ -63,9 +63,34 @@ def one_device(device_map: Any) -> torch.device | str | int:
     return device_map
 
 
+def find_device(device: int | str | torch.device, error: type[MinitransformerError] = ArgumentError) -> torch.device:
+    """The device of that name or number; -1 is the CPU.
+
+    Raises:
+        MinitransformerError: of the class ``error``: there is no such device here.
+    """
+    try:
+        device = plain(device)
+        if isinstance(device, bool):
+            raise TypeError("it is neither a number nor a name")
+        if isinstance(device, int):
+            accelerator = torch.accelerator.current_accelerator(check_available=True)
+            if device >= 0 and accelerator is None:
+                raise RuntimeError("there is no GPU")
+            found = torch.device("cpu") if device < 0 or accelerator is None else torch.device(accelerator.type, device)
+        else:
+            found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError) as cause:
+        why = (str(cause).splitlines() or [type(cause).__name__])[0].rstrip(".")
+        raise error(f"device={shown(device)} cannot be used here: {why}. Pass device='cpu'") from cause
+    return found
+
+
 MODEL_ARGUMENTS = (
     "config dtype torch_dtype device device_map allow_missing_head new_head allow_unused strip_prefix "
-    "ignore_mismatched_sizes output_loading_info use_safetensors variant state_dict key_mapping generation_config"
+    "ignore_mismatched_sizes output_loading_info use_safetensors variant state_dict key_mapping generation_config "
+    "parts new_parameters"
 ).split()
 """Keyword arguments of ``from_pretrained`` that have a meaning here, beside fields of the config and ``HUB``."""
 SAVE_ARGUMENTS = ("max_shard_size", "variant", "state_dict", "is_main_process", "save_function")

@@ -1,0 +1,249 @@
+"""Written by tools/typed_names.py."""
+
+from typing import Any
+
+from minitransformer.compat import logging as logging
+from minitransformer.compat.arguments import IntervalStrategy as IntervalStrategy
+from minitransformer.compat.arguments import Seq2SeqTrainingArguments as Seq2SeqTrainingArguments
+from minitransformer.compat.arguments import TrainingArguments as TrainingArguments
+from minitransformer.compat.callbacks import EarlyStoppingCallback as EarlyStoppingCallback
+from minitransformer.compat.callbacks import PrinterCallback as PrinterCallback
+from minitransformer.compat.callbacks import ProgressCallback as ProgressCallback
+from minitransformer.compat.callbacks import TrainerCallback as TrainerCallback
+from minitransformer.compat.callbacks import TrainerControl as TrainerControl
+from minitransformer.compat.callbacks import TrainerState as TrainerState
+from minitransformer.compat.collators import DataCollatorForLanguageModeling as DataCollatorForLanguageModeling
+from minitransformer.compat.collators import DataCollatorForMultipleChoice as DataCollatorForMultipleChoice
+from minitransformer.compat.collators import DataCollatorForSeq2Seq as DataCollatorForSeq2Seq
+from minitransformer.compat.collators import DataCollatorForTokenClassification as DataCollatorForTokenClassification
+from minitransformer.compat.collators import DataCollatorForWholeWordMask as DataCollatorForWholeWordMask
+from minitransformer.compat.collators import DataCollatorWithPadding as DataCollatorWithPadding
+from minitransformer.compat.collators import DefaultDataCollator as DefaultDataCollator
+from minitransformer.compat.collators import default_data_collator as default_data_collator
+from minitransformer.compat.generating import DynamicCache as DynamicCache
+from minitransformer.compat.generating import EosTokenCriteria as EosTokenCriteria
+from minitransformer.compat.generating import LogitsProcessor as LogitsProcessor
+from minitransformer.compat.generating import LogitsProcessorList as LogitsProcessorList
+from minitransformer.compat.generating import MaxLengthCriteria as MaxLengthCriteria
+from minitransformer.compat.generating import MaxTimeCriteria as MaxTimeCriteria
+from minitransformer.compat.generating import StopStringCriteria as StopStringCriteria
+from minitransformer.compat.generating import StoppingCriteria as StoppingCriteria
+from minitransformer.compat.generating import StoppingCriteriaList as StoppingCriteriaList
+from minitransformer.compat.predicting import EvalPrediction as EvalPrediction
+from minitransformer.compat.processors import EpsilonLogitsWarper as EpsilonLogitsWarper
+from minitransformer.compat.processors import EtaLogitsWarper as EtaLogitsWarper
+from minitransformer.compat.processors import ForcedBOSTokenLogitsProcessor as ForcedBOSTokenLogitsProcessor
+from minitransformer.compat.processors import ForcedEOSTokenLogitsProcessor as ForcedEOSTokenLogitsProcessor
+from minitransformer.compat.processors import InfNanRemoveLogitsProcessor as InfNanRemoveLogitsProcessor
+from minitransformer.compat.processors import MinLengthLogitsProcessor as MinLengthLogitsProcessor
+from minitransformer.compat.processors import MinNewTokensLengthLogitsProcessor as MinNewTokensLengthLogitsProcessor
+from minitransformer.compat.processors import MinPLogitsWarper as MinPLogitsWarper
+from minitransformer.compat.processors import NoBadWordsLogitsProcessor as NoBadWordsLogitsProcessor
+from minitransformer.compat.processors import NoRepeatNGramLogitsProcessor as NoRepeatNGramLogitsProcessor
+from minitransformer.compat.processors import RepetitionPenaltyLogitsProcessor as RepetitionPenaltyLogitsProcessor
+from minitransformer.compat.processors import SuppressTokensLogitsProcessor as SuppressTokensLogitsProcessor
+from minitransformer.compat.processors import TemperatureLogitsWarper as TemperatureLogitsWarper
+from minitransformer.compat.processors import TopKLogitsWarper as TopKLogitsWarper
+from minitransformer.compat.processors import TopPLogitsWarper as TopPLogitsWarper
+from minitransformer.compat.processors import TypicalLogitsWarper as TypicalLogitsWarper
+from minitransformer.compat.schedules import SchedulerType as SchedulerType
+from minitransformer.compat.schedules import get_constant_schedule as get_constant_schedule
+from minitransformer.compat.schedules import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
+from minitransformer.compat.schedules import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
+from minitransformer.compat.schedules import get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup
+from minitransformer.compat.schedules import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
+from minitransformer.compat.schedules import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
+from minitransformer.compat.schedules import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
+from minitransformer.compat.schedules import get_scheduler as get_scheduler
+from minitransformer.compat.schedules import set_seed as set_seed
+from minitransformer.compat.tokenizers import BatchEncoding as BatchEncoding
+from minitransformer.compat.tokenizers import PreTrainedTokenizer as PreTrainedTokenizer
+from minitransformer.compat.tokenizers import PreTrainedTokenizerFast as PreTrainedTokenizerFast
+from minitransformer.compat.trainer import Seq2SeqTrainer as Seq2SeqTrainer
+from minitransformer.compat.trainer import Trainer as Trainer
+from minitransformer.config import ModelConfig as PretrainedConfig
+from minitransformer.errors import ArgumentError as ArgumentError
+from minitransformer.errors import CheckpointError as CheckpointError
+from minitransformer.errors import ConfigError as ConfigError
+from minitransformer.errors import DataError as DataError
+from minitransformer.errors import GenerationError as GenerationError
+from minitransformer.errors import HubError as HubError
+from minitransformer.errors import InputError as InputError
+from minitransformer.errors import MinitransformerError as MinitransformerError
+from minitransformer.errors import MissingFileError as MissingFileError
+from minitransformer.errors import PipelineError as PipelineError
+from minitransformer.errors import RegistrationError as RegistrationError
+from minitransformer.errors import SavingError as SavingError
+from minitransformer.errors import TokenizerError as TokenizerError
+from minitransformer.errors import TraceError as TraceError
+from minitransformer.errors import TrainingError as TrainingError
+from minitransformer.errors import UnknownOptionError as UnknownOptionError
+from minitransformer.generation import GenerationConfig as GenerationConfig
+from minitransformer.generation import generate as generate
+from minitransformer.generation.streamers import TextIteratorStreamer as TextIteratorStreamer
+from minitransformer.generation.streamers import TextStreamer as TextStreamer
+from minitransformer.layers.cache import DecoderCache as DecoderCache
+from minitransformer.layers.kernels import fast_linear as fast_linear
+from minitransformer.layers.taps import tap_names as tap_names
+from minitransformer.layers.taps import trace as trace
+from minitransformer.models.albert import AlbertConfig as AlbertConfig
+from minitransformer.models.albert import AlbertForMaskedLM as AlbertForMaskedLM
+from minitransformer.models.albert import AlbertForMultipleChoice as AlbertForMultipleChoice
+from minitransformer.models.albert import AlbertForPreTraining as AlbertForPreTraining
+from minitransformer.models.albert import AlbertForQuestionAnswering as AlbertForQuestionAnswering
+from minitransformer.models.albert import AlbertForSequenceClassification as AlbertForSequenceClassification
+from minitransformer.models.albert import AlbertForTokenClassification as AlbertForTokenClassification
+from minitransformer.models.albert import AlbertModel as AlbertModel
+from minitransformer.models.auto import AutoConfig as AutoConfig
+from minitransformer.models.auto import AutoModel as AutoModel
+from minitransformer.models.auto import AutoModelForCausalLM as AutoModelForCausalLM
+from minitransformer.models.auto import AutoModelForMaskedLM as AutoModelForMaskedLM
+from minitransformer.models.auto import AutoModelForMultipleChoice as AutoModelForMultipleChoice
+from minitransformer.models.auto import AutoModelForNextSentencePrediction as AutoModelForNextSentencePrediction
+from minitransformer.models.auto import AutoModelForPreTraining as AutoModelForPreTraining
+from minitransformer.models.auto import AutoModelForQuestionAnswering as AutoModelForQuestionAnswering
+from minitransformer.models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
+from minitransformer.models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
+from minitransformer.models.auto import AutoModelForTextEncoding as AutoModelForTextEncoding
+from minitransformer.models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
+from minitransformer.models.auto import register_architecture as register_architecture
+from minitransformer.models.bart import BartConfig as BartConfig
+from minitransformer.models.bart import BartForConditionalGeneration as BartForConditionalGeneration
+from minitransformer.models.bart import BartForQuestionAnswering as BartForQuestionAnswering
+from minitransformer.models.bart import BartForSequenceClassification as BartForSequenceClassification
+from minitransformer.models.bart import BartModel as BartModel
+from minitransformer.models.bert import BertConfig as BertConfig
+from minitransformer.models.bert import BertForMaskedLM as BertForMaskedLM
+from minitransformer.models.bert import BertForMultipleChoice as BertForMultipleChoice
+from minitransformer.models.bert import BertForNextSentencePrediction as BertForNextSentencePrediction
+from minitransformer.models.bert import BertForPreTraining as BertForPreTraining
+from minitransformer.models.bert import BertForQuestionAnswering as BertForQuestionAnswering
+from minitransformer.models.bert import BertForSequenceClassification as BertForSequenceClassification
+from minitransformer.models.bert import BertForTokenClassification as BertForTokenClassification
+from minitransformer.models.bert import BertModel as BertModel
+from minitransformer.models.common.base import PretrainedModel as PreTrainedModel
+from minitransformer.models.common.parts import put_parts as put_parts
+from minitransformer.models.common.parts import register_part as register_part
+from minitransformer.models.ctrl import CTRLConfig as CTRLConfig
+from minitransformer.models.ctrl import CTRLForSequenceClassification as CTRLForSequenceClassification
+from minitransformer.models.ctrl import CTRLLMHeadModel as CTRLLMHeadModel
+from minitransformer.models.ctrl import CTRLModel as CTRLModel
+from minitransformer.models.distilbert import DistilBertConfig as DistilBertConfig
+from minitransformer.models.distilbert import DistilBertForMaskedLM as DistilBertForMaskedLM
+from minitransformer.models.distilbert import DistilBertForMultipleChoice as DistilBertForMultipleChoice
+from minitransformer.models.distilbert import DistilBertForQuestionAnswering as DistilBertForQuestionAnswering
+from minitransformer.models.distilbert import DistilBertForSequenceClassification as DistilBertForSequenceClassification
+from minitransformer.models.distilbert import DistilBertForTokenClassification as DistilBertForTokenClassification
+from minitransformer.models.distilbert import DistilBertModel as DistilBertModel
+from minitransformer.models.electra import ElectraConfig as ElectraConfig
+from minitransformer.models.electra import ElectraForMaskedLM as ElectraForMaskedLM
+from minitransformer.models.electra import ElectraForMultipleChoice as ElectraForMultipleChoice
+from minitransformer.models.electra import ElectraForPreTraining as ElectraForPreTraining
+from minitransformer.models.electra import ElectraForQuestionAnswering as ElectraForQuestionAnswering
+from minitransformer.models.electra import ElectraForSequenceClassification as ElectraForSequenceClassification
+from minitransformer.models.electra import ElectraForTokenClassification as ElectraForTokenClassification
+from minitransformer.models.electra import ElectraModel as ElectraModel
+from minitransformer.models.gpt import OpenAIGPTConfig as OpenAIGPTConfig
+from minitransformer.models.gpt import OpenAIGPTForSequenceClassification as OpenAIGPTForSequenceClassification
+from minitransformer.models.gpt import OpenAIGPTLMHeadModel as OpenAIGPTLMHeadModel
+from minitransformer.models.gpt import OpenAIGPTModel as OpenAIGPTModel
+from minitransformer.models.gpt2 import GPT2Config as GPT2Config
+from minitransformer.models.gpt2 import GPT2ForSequenceClassification as GPT2ForSequenceClassification
+from minitransformer.models.gpt2 import GPT2ForTokenClassification as GPT2ForTokenClassification
+from minitransformer.models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
+from minitransformer.models.gpt2 import GPT2Model as GPT2Model
+from minitransformer.models.m2m100 import M2M100Config as M2M100Config
+from minitransformer.models.m2m100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
+from minitransformer.models.m2m100 import M2M100Model as M2M100Model
+from minitransformer.models.marian import MarianConfig as MarianConfig
+from minitransformer.models.marian import MarianMTModel as MarianMTModel
+from minitransformer.models.marian import MarianModel as MarianModel
+from minitransformer.models.mbart import MBartConfig as MBartConfig
+from minitransformer.models.mbart import MBartForConditionalGeneration as MBartForConditionalGeneration
+from minitransformer.models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
+from minitransformer.models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
+from minitransformer.models.mbart import MBartModel as MBartModel
+from minitransformer.models.pegasus import PegasusConfig as PegasusConfig
+from minitransformer.models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
+from minitransformer.models.pegasus import PegasusModel as PegasusModel
+from minitransformer.models.roberta import RobertaConfig as RobertaConfig
+from minitransformer.models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
+from minitransformer.models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
+from minitransformer.models.roberta import RobertaForQuestionAnswering as RobertaForQuestionAnswering
+from minitransformer.models.roberta import RobertaForSequenceClassification as RobertaForSequenceClassification
+from minitransformer.models.roberta import RobertaForTokenClassification as RobertaForTokenClassification
+from minitransformer.models.roberta import RobertaModel as RobertaModel
+from minitransformer.models.t5 import MT5Config as MT5Config
+from minitransformer.models.t5 import MT5EncoderModel as MT5EncoderModel
+from minitransformer.models.t5 import MT5ForConditionalGeneration as MT5ForConditionalGeneration
+from minitransformer.models.t5 import MT5ForQuestionAnswering as MT5ForQuestionAnswering
+from minitransformer.models.t5 import MT5ForSequenceClassification as MT5ForSequenceClassification
+from minitransformer.models.t5 import MT5ForTokenClassification as MT5ForTokenClassification
+from minitransformer.models.t5 import MT5Model as MT5Model
+from minitransformer.models.t5 import T5Config as T5Config
+from minitransformer.models.t5 import T5EncoderModel as T5EncoderModel
+from minitransformer.models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
+from minitransformer.models.t5 import T5ForQuestionAnswering as T5ForQuestionAnswering
+from minitransformer.models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
+from minitransformer.models.t5 import T5ForTokenClassification as T5ForTokenClassification
+from minitransformer.models.t5 import T5Model as T5Model
+from minitransformer.models.transformer import FSMTConfig as FSMTConfig
+from minitransformer.models.transformer import FSMTForConditionalGeneration as FSMTForConditionalGeneration
+from minitransformer.models.transformer import FSMTModel as FSMTModel
+from minitransformer.models.transformer import TransformerConfig as TransformerConfig
+from minitransformer.models.transformer import TransformerForConditionalGeneration as TransformerForConditionalGeneration
+from minitransformer.models.transformer import TransformerModel as TransformerModel
+from minitransformer.models.transformer_xl import TransfoXLConfig as TransfoXLConfig
+from minitransformer.models.transformer_xl import TransfoXLForSequenceClassification as TransfoXLForSequenceClassification
+from minitransformer.models.transformer_xl import TransfoXLLMHeadModel as TransfoXLLMHeadModel
+from minitransformer.models.transformer_xl import TransfoXLModel as TransfoXLModel
+from minitransformer.pipelines import pipeline as pipeline
+from minitransformer.pipelines import register_pipeline as register_pipeline
+from minitransformer.pipelines.base import Pipeline as Pipeline
+from minitransformer.pipelines.feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline
+from minitransformer.pipelines.fill_mask import FillMaskPipeline as FillMaskPipeline
+from minitransformer.pipelines.question_answering import QuestionAnsweringPipeline as QuestionAnsweringPipeline
+from minitransformer.pipelines.text2text import SummarizationPipeline as SummarizationPipeline
+from minitransformer.pipelines.text2text import Text2TextGenerationPipeline as Text2TextGenerationPipeline
+from minitransformer.pipelines.text2text import TranslationPipeline as TranslationPipeline
+from minitransformer.pipelines.text_classification import TextClassificationPipeline as TextClassificationPipeline
+from minitransformer.pipelines.text_generation import TextGenerationPipeline as TextGenerationPipeline
+from minitransformer.pipelines.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
+from minitransformer.pipelines.zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
+from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
+from minitransformer.tokenization import register_tokenizer as register_tokenizer
+
+__version__: str
+AlbertTokenizer: Any
+AlbertTokenizerFast: Any
+BartTokenizer: Any
+BartTokenizerFast: Any
+BertTokenizer: Any
+BertTokenizerFast: Any
+CTRLTokenizer: Any
+DistilBertTokenizer: Any
+DistilBertTokenizerFast: Any
+ElectraTokenizer: Any
+ElectraTokenizerFast: Any
+FSMTTokenizer: Any
+GPT2Tokenizer: Any
+GPT2TokenizerFast: Any
+M2M100Tokenizer: Any
+MBart50Tokenizer: Any
+MBart50TokenizerFast: Any
+MBartTokenizer: Any
+MBartTokenizerFast: Any
+MT5Tokenizer: Any
+MT5TokenizerFast: Any
+MarianTokenizer: Any
+NllbTokenizer: Any
+NllbTokenizerFast: Any
+OpenAIGPTTokenizer: Any
+OpenAIGPTTokenizerFast: Any
+PegasusTokenizer: Any
+PegasusTokenizerFast: Any
+RobertaTokenizer: Any
+RobertaTokenizerFast: Any
+T5Tokenizer: Any
+T5TokenizerFast: Any
+TransfoXLTokenizer: Any

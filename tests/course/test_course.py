@@ -1,0 +1,62 @@
+"""The course of transformers, cell by cell: what runs there runs here by one changed import, and gives the same."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("accelerate", reason="chapters 3 and 7 train with it, too")
+pytest.importorskip("seqeval", reason="chapter 7 measures with it")
+
+SECTIONS = sorted(path.stem for path in (Path(__file__).parent / "sections").glob("*.py"))
+
+DIFFERENT: dict[tuple[str, int], str] = {}
+"""Section and cell that give something else -> why; docs/differences.md says so, too."""
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_cell_runs_and_gives_what_it_gives_there(classroom: Any, section: str) -> None:
+    theirs, ours = (classroom.results[library][section] for library in ("transformers", "minitransformer"))
+    assert len(ours) == len(theirs) > 1
+    wrong = []
+    for number, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        assert b["error"] is None, f"cell {number} of {section} does not run with transformers: {b['traceback']}"
+        if (section, number) in DIFFERENT:
+            continue
+        if a["error"] is not None:
+            wrong.append(f"cell {number} fails: {a['error']}\n{a['text']}")
+        else:
+            told = difference(a["value"], b["value"], "value") or difference(a["printed"], b["printed"], "printed")
+            if told:
+                wrong.append(f"cell {number}: {told}\n{a['text']}")
+    assert not wrong, "\n\n".join(wrong)
+
+
+def difference(ours: Any, theirs: Any, where: str) -> str:
+    """Where two values part, or nothing."""
+    if isinstance(theirs, float) and isinstance(ours, int | float):
+        return "" if math.isclose(ours, theirs, rel_tol=2e-4, abs_tol=2e-5) else f"{where}: {ours} for {theirs}"
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        if ours.keys() != theirs.keys():
+            return f"{where}: names {sorted(ours)} for {sorted(theirs)}"
+        return next(filter(None, (difference(ours[n], theirs[n], f"{where}[{n}]") for n in theirs)), "")
+    if isinstance(theirs, list) and isinstance(ours, list):
+        if len(ours) != len(theirs):
+            return f"{where}: {len(ours)} entries for {len(theirs)}: {ours!r:.300} for {theirs!r:.300}"
+        pairs = enumerate(zip(ours, theirs, strict=True))
+        return next(filter(None, (difference(a, b, f"{where}[{i}]") for i, (a, b) in pairs)), "")
+    return "" if ours == theirs else f"{where}: {ours!r:.300} for {theirs!r:.300}"
+
+
+def test_a_cache_that_transformers_filled_serves_us_offline(classroom: Any) -> None:
+    first = Path(__file__).parent / "sections" / f"{SECTIONS[0]}.py"
+    home = str(classroom.home / "transformers")
+    asked = len(classroom.hub.requests)
+    found = classroom.run("minitransformer", [first], HF_HOME=home, HF_HUB_OFFLINE="1")[SECTIONS[0]]
+    assert [cell["error"] for cell in found] == [None] * len(found)
+    for a, b in zip(found, classroom.results["minitransformer"][SECTIONS[0]], strict=True):
+        assert not difference(a["value"], b["value"], "value")
+    assert len(classroom.hub.requests) == asked
