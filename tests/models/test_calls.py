@@ -57,9 +57,9 @@ def test_vectors_take_the_place_of_ids(pair):
     twin, ours, theirs = pair
     inputs, _ = inputs_for(twin, [6, 6] if twin.kind == "decoder" else [4, 6], "right")
     if "FSMT" in twin.name:  # 4.57 decodes something else after vectors than after ids
-        words = ours.get_input_embeddings()(inputs["input_ids"][:1])
-        rest = {"decoder_input_ids": inputs["decoder_input_ids"][:1]}
-        same(ours(inputs_embeds=words, **rest), ours(input_ids=inputs["input_ids"][:1], **rest))
+        words = ours.get_input_embeddings()(inputs["input_ids"][1:])
+        rest = {"decoder_input_ids": inputs["decoder_input_ids"][1:]}
+        same(ours(inputs_embeds=words, **rest), ours(input_ids=inputs["input_ids"][1:], **rest))
         return
     inputs["inputs_embeds"] = vectors(ours, inputs.pop("input_ids"))
     if twin.kind == "encoder-decoder" and twin.head == "ForSequenceClassification":
@@ -446,3 +446,9 @@ def test_generation_goes_on_from_a_cached_beginning(twin, tmp_path):
         ours.generate(ids[:, :4], past_key_values=begun, **plain)
     with pytest.raises(GenerationError, match="no cache"):
         ours.generate(ids, past_key_values=3, **plain)
+
+
+def test_a_call_without_ids_says_what_is_missing(pair):
+    _, ours, _ = pair
+    with pytest.raises((InputError, ValueError), match="input_ids"):
+        ours()

@@ -99,6 +99,7 @@ class PretrainedModel(Habits):
     """Sides ("", "encoder_", "decoder_") on which vectors given instead of ids are scaled as those of words are."""
 
     _arguments: ClassVar[tuple[str, ...]]
+    _needs_ids: ClassVar[bool] = False
 
     config: ModelConfig
     backbone: Any
@@ -112,7 +113,9 @@ class PretrainedModel(Habits):
         super().__init_subclass__(**kwargs)
         if hasattr(cls, "WEIGHTS"):
             remember(cls.WEIGHTS)
-        cls._arguments = tuple(inspect.signature(cls.forward).parameters)[1:]
+        parameters = inspect.signature(cls.forward).parameters
+        cls._arguments = tuple(parameters)[1:]
+        cls._needs_ids = "input_ids" in parameters and parameters["input_ids"].default is inspect.Parameter.empty
         if "__init__" in vars(cls):  # Class(config) is a new model, its weights drawn as for pretraining
             cls.__init__ = drawn_when_built(cls.__init__)  # type: ignore[method-assign]
 

@@ -28,6 +28,12 @@ class Habits(Part):
     _recomputed: bool = False
 
     @property
+    def num_labels(self) -> int:
+        """Number of classes of a classification head, as the config says."""
+        found: int = self.config.num_labels
+        return found
+
+    @property
     def base_model(self) -> Any:
         """The model below the head; a model without a head is its own."""
         return self._modules.get("backbone") or self
