@@ -65,7 +65,7 @@ from minitransformer.compat.tokenizers import PreTrainedTokenizer as PreTrainedT
 from minitransformer.compat.tokenizers import PreTrainedTokenizerFast as PreTrainedTokenizerFast
 from minitransformer.compat.trainer import Seq2SeqTrainer as Seq2SeqTrainer
 from minitransformer.compat.trainer import Trainer as Trainer
-from minitransformer.config import ModelConfig as PretrainedConfig
+from minitransformer.config import ModelConfig as ModelConfig
 from minitransformer.errors import ArgumentError as ArgumentError
 from minitransformer.errors import CheckpointError as CheckpointError
 from minitransformer.errors import ConfigError as ConfigError
@@ -123,7 +123,7 @@ from minitransformer.models.bert import BertForQuestionAnswering as BertForQuest
 from minitransformer.models.bert import BertForSequenceClassification as BertForSequenceClassification
 from minitransformer.models.bert import BertForTokenClassification as BertForTokenClassification
 from minitransformer.models.bert import BertModel as BertModel
-from minitransformer.models.common.base import PretrainedModel as PreTrainedModel
+from minitransformer.models.common.base import PretrainedModel as PretrainedModel
 from minitransformer.models.ctrl import CTRLConfig as CTRLConfig
 from minitransformer.models.ctrl import CTRLForSequenceClassification as CTRLForSequenceClassification
 from minitransformer.models.ctrl import CTRLLMHeadModel as CTRLLMHeadModel
@@ -205,6 +205,8 @@ from minitransformer.pipelines.zero_shot_classification import (
 from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
 
 __version__: str
+PretrainedConfig = ModelConfig
+PreTrainedModel = PretrainedModel
 AlbertTokenizer: Any
 AlbertTokenizerFast: Any
 BartTokenizer: Any

@@ -56,9 +56,8 @@ def difference(ours: Any, theirs: Any, where: str) -> str:
         pairs = enumerate(zip(ours, theirs, strict=True))
         return next(filter(None, (difference(a, b, f"{where}[{i}]") for i, (a, b) in pairs)), "")
     if isinstance(theirs, str) and isinstance(ours, str) and NUMBER.search(theirs):
-        texts, numbers = zip(
-            *((NUMBER.split(x), NUMBER.findall(x)) for x in (TIMES.sub("", ours), TIMES.sub("", theirs)))
-        )
+        told = [TIMES.sub("", text) for text in (ours, theirs)]
+        texts, numbers = [NUMBER.split(text) for text in told], [NUMBER.findall(text) for text in told]
         if texts[0] == texts[1]:
             return difference(*([float(x) for x in found] for found in numbers), where)
     return "" if ours == theirs else f"{where}: {ours!r:.300} for {theirs!r:.300}"

@@ -134,7 +134,7 @@ class PretrainedModel(Habits):
             *args: as ``forward`` takes them.
             output_hidden_states: whether to give the hidden states, from the taps; by default what the config says.
             output_attentions: the same for the attention maps.
-            return_dict: False for a tuple in place of an object with names.
+            return_dict: False for a tuple in place of an object with names; by default what the config says.
             use_cache: whether to give ``past_key_values``, of a model that decodes; by default what the config says,
                 in evaluation mode and without labels.
             **kwargs: as ``forward`` takes them; others are ignored, if they are None. ``inputs_embeds`` and
@@ -167,7 +167,8 @@ class PretrainedModel(Habits):
             finish(output)
         if is_root_of_trace(self):
             return {name: x for name, x in output.items() if isinstance(x, Tensor)}
-        return output.to_tuple() if return_dict is False else output
+        as_tuple = return_dict is False or (return_dict is None and is_outermost and not self.config.return_dict)
+        return output.to_tuple() if as_tuple else output
 
     def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The boundary, where values are looked at; not while a model is traced, compiled, exported or transformed.

@@ -141,6 +141,16 @@ class Habits(Part):
         shifted: Tensor = shift(labels)
         return shifted
 
+    _shift_right = prepare_decoder_input_ids_from_labels
+    """The same, as scripts reach for it in transformers' T5."""
+
+    def init_weights(self) -> None:
+        """Draw all weights anew, as for pretraining."""
+        self.initialise()  # type: ignore[operator]  # every model's own
+
+    def post_init(self) -> None:
+        """Nothing to do: a model's weights are drawn when its ``__init__`` ends."""
+
     def get_encoder(self) -> nn.Module:
         """The encoder, of a model that has one; that of an encoder-decoder takes ids, as a model does."""
         part = self._part("encoder")

@@ -98,10 +98,10 @@ trainer = Trainer(
 trainer.train().global_step
 
 # %%
-[[each.get("eval_loss"), each.get("learning_rate")] for each in trainer.state.log_history]
+[each.get("learning_rate") for each in trainer.state.log_history]
 
 # %%
-[each["loss"] for each in trainer.state.log_history if "loss" in each]
+[[each.get("loss"), each.get("eval_loss")] for each in trainer.state.log_history]
 
 # %%
 from transformers import pipeline
