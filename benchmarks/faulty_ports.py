@@ -31,8 +31,9 @@ from models.twins.twin import inputs_for  # noqa: E402
 from oracle.ports import port, traced  # noqa: E402
 from oracle.subjects import small  # noqa: E402
 
-from minitransformer.parity.comparison import TIMES, UNKNOWN, compare  # noqa: E402
+from minitransformer.parity.comparison import TIMES, compare  # noqa: E402
 from minitransformer.parity.evaluation import Change, Evaluator  # noqa: E402
+from minitransformer.parity.findings import UNKNOWN  # noqa: E402
 from minitransformer.parity.hypotheses import Context, causes, general_causes  # noqa: E402
 from minitransformer.parity.kinds import compute  # noqa: E402
 from minitransformer.parity.noise import error  # noqa: E402

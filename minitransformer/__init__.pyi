@@ -50,14 +50,10 @@ from minitransformer.compat.schedules import SchedulerType as SchedulerType
 from minitransformer.compat.schedules import get_constant_schedule as get_constant_schedule
 from minitransformer.compat.schedules import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
 from minitransformer.compat.schedules import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
-from minitransformer.compat.schedules import (
-    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
-)
+from minitransformer.compat.schedules import get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup
 from minitransformer.compat.schedules import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
 from minitransformer.compat.schedules import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
-from minitransformer.compat.schedules import (
-    get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup,
-)
+from minitransformer.compat.schedules import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
 from minitransformer.compat.schedules import get_scheduler as get_scheduler
 from minitransformer.compat.schedules import set_seed as set_seed
 from minitransformer.compat.tokenizers import BatchEncoding as BatchEncoding
@@ -152,6 +148,9 @@ from minitransformer.models.gpt2 import GPT2ForSequenceClassification as GPT2For
 from minitransformer.models.gpt2 import GPT2ForTokenClassification as GPT2ForTokenClassification
 from minitransformer.models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
 from minitransformer.models.gpt2 import GPT2Model as GPT2Model
+from minitransformer.models.m2m100 import M2M100Config as M2M100Config
+from minitransformer.models.m2m100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
+from minitransformer.models.m2m100 import M2M100Model as M2M100Model
 from minitransformer.models.marian import MarianConfig as MarianConfig
 from minitransformer.models.marian import MarianMTModel as MarianMTModel
 from minitransformer.models.marian import MarianModel as MarianModel
@@ -160,6 +159,9 @@ from minitransformer.models.mbart import MBartForConditionalGeneration as MBartF
 from minitransformer.models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
 from minitransformer.models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
 from minitransformer.models.mbart import MBartModel as MBartModel
+from minitransformer.models.pegasus import PegasusConfig as PegasusConfig
+from minitransformer.models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
+from minitransformer.models.pegasus import PegasusModel as PegasusModel
 from minitransformer.models.roberta import RobertaConfig as RobertaConfig
 from minitransformer.models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
 from minitransformer.models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
@@ -178,14 +180,10 @@ from minitransformer.models.transformer import FSMTConfig as FSMTConfig
 from minitransformer.models.transformer import FSMTForConditionalGeneration as FSMTForConditionalGeneration
 from minitransformer.models.transformer import FSMTModel as FSMTModel
 from minitransformer.models.transformer import TransformerConfig as TransformerConfig
-from minitransformer.models.transformer import (
-    TransformerForConditionalGeneration as TransformerForConditionalGeneration,
-)
+from minitransformer.models.transformer import TransformerForConditionalGeneration as TransformerForConditionalGeneration
 from minitransformer.models.transformer import TransformerModel as TransformerModel
 from minitransformer.models.transformer_xl import TransfoXLConfig as TransfoXLConfig
-from minitransformer.models.transformer_xl import (
-    TransfoXLForSequenceClassification as TransfoXLForSequenceClassification,
-)
+from minitransformer.models.transformer_xl import TransfoXLForSequenceClassification as TransfoXLForSequenceClassification
 from minitransformer.models.transformer_xl import TransfoXLLMHeadModel as TransfoXLLMHeadModel
 from minitransformer.models.transformer_xl import TransfoXLModel as TransfoXLModel
 from minitransformer.pipelines import pipeline as pipeline
@@ -199,9 +197,7 @@ from minitransformer.pipelines.text2text import TranslationPipeline as Translati
 from minitransformer.pipelines.text_classification import TextClassificationPipeline as TextClassificationPipeline
 from minitransformer.pipelines.text_generation import TextGenerationPipeline as TextGenerationPipeline
 from minitransformer.pipelines.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
-from minitransformer.pipelines.zero_shot_classification import (
-    ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,
-)
+from minitransformer.pipelines.zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
 
 __version__: str
@@ -221,13 +217,18 @@ ElectraTokenizerFast: Any
 FSMTTokenizer: Any
 GPT2Tokenizer: Any
 GPT2TokenizerFast: Any
+M2M100Tokenizer: Any
 MBart50Tokenizer: Any
 MBart50TokenizerFast: Any
 MBartTokenizer: Any
 MBartTokenizerFast: Any
 MarianTokenizer: Any
+NllbTokenizer: Any
+NllbTokenizerFast: Any
 OpenAIGPTTokenizer: Any
 OpenAIGPTTokenizerFast: Any
+PegasusTokenizer: Any
+PegasusTokenizerFast: Any
 RobertaTokenizer: Any
 RobertaTokenizerFast: Any
 T5Tokenizer: Any

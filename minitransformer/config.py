@@ -419,6 +419,9 @@ def _own_names(cls: type[ModelConfig], given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: a name is unknown, or a value is of the wrong type.
     """
+    for name in _KEPT:
+        if not isinstance(given.get(name, {}), Mapping):
+            raise ConfigError(f"{name} must be a dictionary, not {given[name]!r:.200}")
     values: dict[str, Any] = {name: dict(given[name]) for name in _KEPT if name in given}
     _read_labels({name: given[name] for name in _LABELS if name in given}, values)
     for name, value in given.items():
@@ -516,7 +519,10 @@ def _checked(kind: Any, own: str, name: str, value: Any, where: str = " in confi
     options = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
     plain = tuple(typing.get_origin(option) or option for option in options)
     if float in plain and int not in plain and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)  # JSON writes 0 for 0.0
+        try:
+            return float(value)  # JSON writes 0 for 0.0
+        except OverflowError:
+            raise ConfigError(f"{name}{where} must be a number that a float can hold") from None
     wrong_bool = isinstance(value, bool) and bool not in plain
     if not isinstance(value, plain) or wrong_bool or (isinstance(value, float) and not math.isfinite(value)):
         wanted = " or ".join(option.__name__ for option in plain)

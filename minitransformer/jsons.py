@@ -44,7 +44,7 @@ def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] 
     """
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
-        value = json.loads(text, object_pairs_hook=pairs, parse_int=_integer)
+        value = (_DECODER if pairs is None else _decoder(pairs)).decode(text)
     except json.JSONDecodeError as error:
         raise JSONError(error.msg, error.lineno, error.colno) from error
     except RecursionError as error:
@@ -82,10 +82,17 @@ def read_json(
         raise error(f"{path} is not valid JSON: {reason}. Fetch or copy it again, or mend it.") from reason
 
 
+def _decoder(pairs: Callable[[list[tuple[str, Any]]], Any] | None) -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=pairs, parse_int=_integer)
+
+
 def _integer(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
         raise ValueError(f"it has an integer of {len(digits)} digits, {digits[:MOST_DIGITS]}...")
     return int(digits)
+
+
+_DECODER = _decoder(None)  # to make one for each line of a file takes as long as reading it
 
 
 def _check_depth(value: Any) -> None:

@@ -17,11 +17,11 @@ from minitransformer.parity.divergence import (
     OUTPUT_FIELDS,
     Difference,
     assert_same,
-    compare_weights,
     divergence,
-    readable_attention,
 )
+from minitransformer.parity.sides import readable_attention
 from minitransformer.parity.twins import redraw, reference_twin, repaired, wide
+from minitransformer.parity.weights import compare_weights
 
 __all__ = [
     "FLOAT64_TOLERANCE",

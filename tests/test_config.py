@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
 
@@ -124,3 +125,15 @@ def test_aliases_and_dtype():
     assert BertConfig.from_hf({"torch_dtype": "torch.bfloat16", "dtype": "float16"}).torch_dtype == "bfloat16"
     with pytest.raises(dataclasses.FrozenInstanceError):
         BertConfig.from_hf({}).hidden_size = 3
+
+
+@pytest.mark.parametrize("model_type", sorted(ARCHITECTURES))
+def test_a_value_of_any_type_is_taken_or_named(model_type):
+    values = [0, -1, 2.5, True, "x", [], [1], ["x"], [[1]], {}, {"a": 1}, {"a": {}}, None, float("nan"), (1,), 10**400]
+    cls = architecture(model_type).config
+    for field in dataclasses.fields(cls):
+        for value in values:
+            for make in (lambda **raw: cls.from_dict({"model_type": model_type, **raw}), cls):
+                with contextlib.suppress(ConfigError), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    make(**{field.name: value})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import typing
+from random import Random
 from typing import Any
 
 import pytest
@@ -82,3 +84,25 @@ def test_a_new_model_that_no_machine_holds_is_refused() -> None:
     config = AutoConfig.from_dict({"model_type": "bert", "hidden_size": 12 * 2**17, "vocab_size": 2**24})
     with pytest.raises(ConfigError, match="takes .* bytes, and the machine has"):
         check_room(architecture("bert").heads["Model"], config)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_a_model_of_odd_sizes_is_built_or_refused_by_name(name: str) -> None:
+    draw, known = Random(name), architecture(name)
+    numbers = {bound.name for bound in bounds(known.config) if bound.mark is IsToken or isinstance(bound.mark, Range)}
+    whole = [field for field in sorted(numbers) if "int" in str(typing.get_type_hints(known.config)[field])]
+    for _ in range(60):
+        sizes = {field: draw.choice([0, 1, 2, 3, 4, 6, 8, 12, 16]) for field in whole if draw.random() < 0.95}
+        with contextlib.suppress(ConfigError):
+            config = known.config(**sizes)
+            if all(getattr(config, field) in range(-1, 59_000) for field in whole if "position" not in field):
+                check_room(kind := draw.choice(list(known.heads.values())), config)
+                kind(config)
+
+
+def test_a_padding_id_outside_of_the_vocabulary_is_named_though_nobody_gave_it() -> None:
+    large = [known for known in map(architecture, sorted(ARCHITECTURES)) if (known.config.pad_token_id or 0) > 2]
+    for known in large:
+        with pytest.raises(ConfigError, match="pad_token_id must be an id of the vocabulary, from 0 to 2"):
+            known.config(vocab_size=3)
+    assert large

@@ -15,7 +15,7 @@ from minitransformer.cli.demo import demo
 from minitransformer.cli.evaluate import evaluate
 from minitransformer.cli.inspect import inspect
 from minitransformer.cli.look import look
-from minitransformer.cli.parity import compare, trace
+from minitransformer.cli.parity import compare, trace, verify
 from minitransformer.cli.run import run
 from minitransformer.cli.serve import serve
 from minitransformer.cli.train import train
@@ -45,5 +45,5 @@ def _main(
     pass
 
 
-for command in (run, train, evaluate, inspect, look, trace, compare, serve, demo):
+for command in (run, train, evaluate, inspect, look, trace, compare, verify, serve, demo):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""``minitransformer trace`` and ``compare``: a port beside the library, from files."""
+"""``minitransformer trace``, ``compare`` and ``verify``: a port beside the library, and a checkpoint beside others."""
 
 from __future__ import annotations
 
@@ -100,6 +100,39 @@ def compare(
         found = compare_files(trace, dump, map_file=map_file, model=model, dtype=dtype)
         if report is not None:
             write_whole(report, page(found))
+        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=1) if json_output else str(found))
+    if not found.same:
+        raise typer.Exit(1)
+
+
+def verify(
+    model: Annotated[str, typer.Argument(metavar="FOLDER_OR_ID", help="A folder with a checkpoint, or a Hub id.")],
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="transformers|DIR", help="By default transformers, if it is installed; or a dump."),
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="PAGE", help="A page for a browser, without a network.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub id.")] = None,
+) -> None:
+    """Look at all that a checkpoint can be wrong in, from its config to the ids that it writes.
+
+    minitransformer verify ./bert --against transformers
+
+    In float64: config keys, tensors, tokenizer, operations, logits, loss, gradients, cache, padding, batches,
+    generation, saving. What needs a reference is left out where there is none, and told so. The exit code is 0 if
+    nothing is wrong, 1 if something is, 2 if the checkpoint cannot be read.
+    """
+    with clear_errors():
+        from minitransformer.files import write_whole
+        from minitransformer.hub import Repository
+        from minitransformer.parity.verification import verify as look
+
+        found = look(Repository(model, revision), against)
+        if report is not None:
+            write_whole(report, found.page())
         typer.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=1) if json_output else str(found))
     if not found.same:
         raise typer.Exit(1)

@@ -21,8 +21,10 @@ _MODELS = {
     "ForTokenClassification ForQuestionAnswering",
     "gpt": "OpenAIGPT: Config Model LMHeadModel ForSequenceClassification",
     "gpt2": "GPT2: Config Model LMHeadModel ForSequenceClassification ForTokenClassification",
+    "m2m100": "M2M100: Config Model ForConditionalGeneration",
     "marian": "Marian: Config Model MTModel",
     "mbart": "MBart: Config Model ForConditionalGeneration ForSequenceClassification ForQuestionAnswering",
+    "pegasus": "Pegasus: Config Model ForConditionalGeneration",
     "roberta": "Roberta: Config Model ForMaskedLM ForSequenceClassification ForMultipleChoice "
     "ForTokenClassification ForQuestionAnswering",
     "t5": "T5: Config Model EncoderModel ForConditionalGeneration ForSequenceClassification ForTokenClassification "
@@ -33,10 +35,11 @@ _MODELS = {
 """Module under ``minitransformer.models`` -> the stems of its classes, and their endings."""
 
 _TOKENIZERS = (
-    "Albert Bart Bert CTRL DistilBert Electra FSMT GPT2 Marian MBart MBart50 OpenAIGPT Roberta T5 TransfoXL"
+    "Albert Bart Bert CTRL DistilBert Electra FSMT GPT2 M2M100 Marian MBart MBart50 Nllb OpenAIGPT Pegasus Roberta T5 "
+    "TransfoXL"
 ).split()
 """Families whose tokenizers are asked for by name."""
-SLOW_ONLY = ("CTRL", "FSMT", "Marian", "TransfoXL")
+SLOW_ONLY = ("CTRL", "FSMT", "M2M100", "Marian", "TransfoXL")
 """Those that transformers has without ``Fast``."""
 
 _PIPELINES = {

@@ -22,7 +22,7 @@ PIECE = 2**20
 PER_LINE, PER_RECORD, PER_VALUE = 60, 400, 60
 """Bytes that Python takes for each, beside the letters."""
 BOMB = 40
-"""Times its size that a packed file may unpack to, beyond the first pieces; texts pack to a third."""
+"""Times its size that a packed file may unpack to, beyond the first piece; texts pack to a third."""
 
 
 class Budget:
@@ -112,7 +112,7 @@ class Lines:
                 unpacked = 0
                 while piece := stream.read(PIECE):
                     unpacked += len(piece)
-                    if is_packed and unpacked > 4 * PIECE and unpacked > BOMB * packed.tell():
+                    if is_packed and unpacked > PIECE and unpacked > BOMB * packed.tell():
                         raise DataError(
                             f"{self.file} unpacks to more than {BOMB} times its size: unpack it yourself, if it is "
                             "meant to"

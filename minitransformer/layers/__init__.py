@@ -10,9 +10,11 @@ from minitransformer.layers.feedforward import FeedForward, GatedFeedForward
 from minitransformer.layers.kernels import attend_fused, fast_linear, linear
 from minitransformer.layers.norms import RMSNorm
 from minitransformer.layers.positions import (
+    FairseqPositions,
     LearnedPositions,
     RelativePositions,
     SinusoidalPositions,
+    positions_from_padding,
     relative_buckets,
     sinusoids,
     token_positions,
@@ -27,6 +29,7 @@ __all__ = [
     "BlockCache",
     "DecoderCache",
     "Embeddings",
+    "FairseqPositions",
     "FeedForward",
     "GatedFeedForward",
     "KVCache",
@@ -49,6 +52,7 @@ __all__ = [
     "causal_mask",
     "fast_linear",
     "linear",
+    "positions_from_padding",
     "relative_buckets",
     "sinusoids",
     "tap_names",

@@ -20,7 +20,12 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def gelu_new(x: Tensor) -> Tensor:
-    """The tanh approximation of ``gelu`` as in the original BERT and GPT code: GPT, GPT-2, ALBERT, T5 v1.1."""
+    """The tanh approximation of ``gelu`` as in the original BERT and GPT code: GPT, GPT-2, ALBERT, T5 v1.1.
+
+    Where gradients are wanted it is one operation both ways, instead of eight that each keep a tensor.
+    """
+    if x.requires_grad:
+        return gelu_pytorch_tanh(x)
     return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))))
 
 

@@ -127,6 +127,8 @@ class MultiHeadAttention(Part):
         """
         q, memory, cache = self.q(self._heads(self.query, x)), view.memory, view.cache
         if memory is not None and cache is not None and cache.filled:
+            if cache.copies > 1 and not (self.k.watched or self.v.watched):
+                return q, *cache.stored
             return q, self.k(cache.keys), self.v(cache.values)
         k, v = (self._heads(layer, x if memory is None else memory) for layer in (self.key, self.value))
         if cache is not None:

@@ -32,8 +32,8 @@ _AVAILABLE = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.m
 def attention(
     readable: Callable[..., Tensor],
     query: Float[Tensor, "batch heads query head_size"],
-    key: Float[Tensor, "batch heads key head_size"],
-    value: Float[Tensor, "batch heads key head_size"],
+    key: Float[Tensor, "sources heads key head_size"],
+    value: Float[Tensor, "sources heads key head_size"],
     view: View,
     *,
     temperature: float,
@@ -41,21 +41,26 @@ def attention(
     taps: tuple[Tap, Tap, Tap],
 ) -> Float[Tensor, "batch heads query head_size"]:
     """The function of ``readable`` (``attention.attend``), in whichever form suits."""
-    if any(tap.watched for tap in taps) or gradient_is_slow(query) or is_transformed(view.bias):
+    plainly = any(tap.watched for tap in taps) or gradient_is_slow(query) or is_transformed(view.bias)
+    if len(key) < len(query) and (plainly or not is_of_sources_alone(view)):
+        key, value = (x.repeat_interleave(len(query) // len(x), dim=0) for x in (key, value))
+    if plainly:
         return readable(query, key, value, view, temperature=temperature, dropout=dropout, taps=taps)
     return attend_fused(query, key, value, view, temperature=temperature, dropout=dropout)
 
 
 def attend_fused(
     query: Float[Tensor, "batch heads query head_size"],
-    key: Float[Tensor, "batch heads key head_size"],
-    value: Float[Tensor, "batch heads key head_size"],
+    key: Float[Tensor, "sources heads key head_size"],
+    value: Float[Tensor, "sources heads key head_size"],
     view: View,
     *,
     temperature: float,
     dropout: float = 0.0,
 ) -> Float[Tensor, "batch heads query head_size"]:
     """The function of ``attend`` in one fused kernel; scores and pattern never exist as tensors."""
+    if len(key) < len(query):
+        return attend_shared(query, key, value, view, temperature=temperature, dropout=dropout)
     T, S, hidden, causal = query.shape[2], key.shape[2], None, False
     if view.is_causal_alone and aligned(T, S, view):
         causal = True
@@ -64,6 +69,34 @@ def attend_fused(
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=hidden, dropout_p=dropout, is_causal=causal, scale=1 / temperature
     )
+
+
+def attend_shared(
+    query: Float[Tensor, "batch heads query head_size"],
+    key: Float[Tensor, "sources heads key head_size"],
+    value: Float[Tensor, "sources heads key head_size"],
+    view: View,
+    *,
+    temperature: float,
+    dropout: float = 0.0,
+) -> Float[Tensor, "batch heads query head_size"]:
+    """The same where neighbouring rows (beams) attend to one source: its queries are those of all of them."""
+    (R, H, T, K), B = query.shape, len(key)
+    hidden = view.hidden(T, key.shape[2], query.dtype, query.device)  # (R or 1, 1, 1, S): the source's padding
+    if hidden is not None and len(hidden) > 1:
+        hidden = hidden[:: R // B]
+    together = query.view(B, R // B, H, T, K).transpose(1, 2).reshape(B, H, -1, K)
+    mixed = F.scaled_dot_product_attention(
+        together, key, value, attn_mask=hidden, dropout_p=dropout, scale=1 / temperature
+    )
+    return mixed.view(B, H, R // B, T, K).transpose(1, 2).reshape(R, H, T, K)
+
+
+def is_of_sources_alone(view: View) -> bool:
+    """Whether all that is hidden is padding of the keys, the same for each query."""
+    mask = view.attention_mask
+    other = (view.bias, view.mask, view.window)
+    return not view.causal and all(x is None for x in other) and (mask is None or mask.dim() == 2)
 
 
 def aligned(num_queries: int, num_keys: int, view: View) -> bool:

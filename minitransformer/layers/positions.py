@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
@@ -31,6 +33,20 @@ def token_positions(
         return torch.arange(offset, offset + length, device=device)[None]
     counted = attention_mask.long().cumsum(dim=-1) - 1
     return counted.clamp(min=0)[:, -length:]
+
+
+def positions_from_padding(
+    ids: Int[Tensor, "batch token"], padding: int, *, offset: int = 0
+) -> Int[Tensor, "batch token"]:
+    """Positions as fairseq counts them: tokens one by one from ``padding + 1`` on, padding stands at ``padding``.
+
+    Args:
+        ids: the tokens to place.
+        padding: id of the padding token.
+        offset: number of cached tokens.
+    """
+    tokens = ids.ne(padding)
+    return padding + (tokens.cumsum(dim=1) + offset) * tokens
 
 
 class LearnedPositions(nn.Embedding):
@@ -102,6 +118,26 @@ class SinusoidalPositions(nn.Module):
     def forward(self, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token hidden_size"]:
         """The vectors of these positions."""
         return self.table[ids]
+
+
+class FairseqPositions(SinusoidalPositions):
+    """fairseq's table: sines before cosines, in float32, other wavelengths, and nothing at the padding's place.
+
+    Args:
+        num_positions: how many positions there are.
+        hidden_size: width of a vector.
+        padding: the place of padding; the first token's is the next one (``positions_from_padding``).
+    """
+
+    def __init__(self, num_positions: int, hidden_size: int, *, padding: int) -> None:
+        super().__init__(num_positions + padding + 1, hidden_size, interleaved=False)
+        numbers = partial(torch.arange, dtype=torch.float32, device="cpu")
+        half = hidden_size // 2
+        speeds = torch.exp(numbers(half) * -(math.log(10000) / max(half - 1, 1)))
+        angles = numbers(len(self.table))[:, None] * speeds[None]
+        table = F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, hidden_size % 2))
+        table[padding] = 0
+        self.table = table
 
 
 def relative_buckets(

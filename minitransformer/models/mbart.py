@@ -18,7 +18,6 @@ Traps:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar
 
 from jaxtyping import Int
@@ -27,14 +26,9 @@ from torch import Tensor, nn
 from minitransformer.layers import (
     DecoderCache,
     Embeddings,
-    FeedForward,
     LearnedPositions,
-    MultiHeadAttention,
-    PreNormBlock,
-    PreNormCrossBlock,
     Stack,
     View,
-    activation,
     tied,
 )
 from minitransformer.models.common import seq2seq
@@ -45,6 +39,8 @@ from minitransformer.models.common.fairseq import (
     SHARED_WORDS,
     FairseqConfig,
     fairseq_layers,
+    pre_norm_decoder_block,
+    pre_norm_encoder_block,
 )
 from minitransformer.models.common.heads import DenseClassifier, Logits
 from minitransformer.models.common.outputs import Seq2SeqOutput
@@ -94,33 +90,6 @@ class MBartPretrained(seq2seq.WrappedShift):
     config: MBartConfig
 
 
-def mbart_encoder_block(
-    config: MBartConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
-) -> PreNormBlock:
-    """A block of the encoder, of parts that are called as the usual ones are."""
-    D, act = config.hidden_size, activation(config.activation)
-    return PreNormBlock(
-        attention(D, config.num_heads, dropout=config.attention_dropout),
-        ffn(D, config.encoder_ffn_dim, act, dropout=config.activation_dropout),
-        norm=partial(nn.LayerNorm, D),
-        dropout=config.dropout,
-    )
-
-
-def mbart_decoder_block(
-    config: MBartConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
-) -> PreNormCrossBlock:
-    """A block of the decoder, of parts that are called as the usual ones are."""
-    D, H, act = config.hidden_size, config.decoder_attention_heads, activation(config.activation)
-    return PreNormCrossBlock(
-        attention(D, H, dropout=config.attention_dropout),
-        attention(D, H, dropout=config.attention_dropout),
-        ffn(D, config.decoder_ffn_dim, act, dropout=config.activation_dropout),
-        norm=partial(nn.LayerNorm, D),
-        dropout=config.dropout,
-    )
-
-
 class MBartModel(seq2seq.EncoderDecoder, MBartPretrained):
     """Encoder and decoder."""
 
@@ -128,8 +97,8 @@ class MBartModel(seq2seq.EncoderDecoder, MBartPretrained):
         self,
         config: MBartConfig,
         *,
-        encoder_block: MakeBlock = mbart_encoder_block,
-        decoder_block: MakeBlock = mbart_decoder_block,
+        encoder_block: MakeBlock = pre_norm_encoder_block,
+        decoder_block: MakeBlock = pre_norm_decoder_block,
     ) -> None:
         super().__init__(config)
         D = config.hidden_size

@@ -36,6 +36,7 @@ from minitransformer.layers import (
     Stack,
     View,
     activation,
+    positions_from_padding,
 )
 from minitransformer.models.common import heads
 from minitransformer.models.common.base import Architecture, MakeBlock, PretrainedModel, single_stack
@@ -190,8 +191,7 @@ class RobertaModel(RobertaPretrained):
         """Rows of the position table: the padding id at padding, then one more for each token."""
         pad = self.config.pad_token_id
         assert pad is not None  # see the config's ``check``
-        is_token = (ids != pad).long()
-        return is_token.cumsum(dim=1) * is_token + pad
+        return positions_from_padding(ids, pad)
 
 
 class RobertaForMaskedLM(heads.MaskedLM, RobertaPretrained):

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from minitransformer.config import ModelConfig, key
@@ -325,8 +325,8 @@ class T5EncoderModel(T5Pretrained):
 class ScaledLogits(Logits):
     """Logits of vectors divided by the root of their size: the embedding table, when tied, has large entries."""
 
-    def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token classes"]:
-        return super().forward(x * self.output.in_features**-0.5)
+    def features(self, x: Tensor) -> Tensor:
+        return super().features(x * self.output.in_features**-0.5)
 
 
 class T5ForConditionalGeneration(seq2seq.ConditionalGeneration, T5Pretrained):

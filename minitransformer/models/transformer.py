@@ -36,13 +36,10 @@ Traps:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor, nn
 from typing_extensions import Self
@@ -52,6 +49,7 @@ from minitransformer.errors import ConfigError
 from minitransformer.layers import (
     DecoderCache,
     Embeddings,
+    FairseqPositions,
     FeedForward,
     MultiHeadAttention,
     PostNormBlock,
@@ -60,6 +58,7 @@ from minitransformer.layers import (
     Stack,
     View,
     activation,
+    positions_from_padding,
     tied,
 )
 from minitransformer.models.common import seq2seq
@@ -279,26 +278,6 @@ class FSMTConfig(TransformerConfig):
             raise ConfigError("fsmt needs pad_token_id: its positions are counted from there")
 
 
-class FairseqPositions(SinusoidalPositions):
-    """fairseq's table: sines before cosines, in float32, and nothing at the padding's place.
-
-    Args:
-        num_positions: how many positions there are.
-        hidden_size: width of a vector.
-        padding: the place of padding; the first token's is the next one.
-    """
-
-    def __init__(self, num_positions: int, hidden_size: int, *, padding: int) -> None:
-        super().__init__(num_positions + padding + 1, hidden_size, interleaved=False)
-        numbers = partial(torch.arange, dtype=torch.float32, device="cpu")
-        half = hidden_size // 2
-        speeds = torch.exp(numbers(half) * -(math.log(10000) / (half - 1)))
-        angles = numbers(len(self.table))[:, None] * speeds[None]
-        table = F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, hidden_size % 2))
-        table[padding] = 0
-        self.table = table
-
-
 class FSMTModel(TransformerModel):
     """Encoder and decoder."""
 
@@ -317,8 +296,7 @@ class FSMTModel(TransformerModel):
 
     def positions(self, ids: Ids, attention_mask: Ids | None = None, cache: DecoderCache | None = None) -> Ids:
         """Only tokens count, and begin just behind the padding's place."""
-        tokens, offset = ids.ne(self.padding), 0 if cache is None else cache.length
-        return self.padding + (tokens.cumsum(dim=1) + offset) * tokens
+        return positions_from_padding(ids, self.padding, offset=0 if cache is None else cache.length)
 
     def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """As all models, but a target's mask that hides nothing is not the same as none."""

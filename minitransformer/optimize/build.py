@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from minitransformer.errors import ConfigError, did_you_mean
+from minitransformer.errors import ConfigError, did_you_mean, warn_caller
 from minitransformer.layers import FeedForward, MultiHeadAttention
 from minitransformer.layers.activations import ACTIVATIONS, Activation
 from minitransformer.layers.adaptive import AdaptiveLogSoftmax
@@ -20,18 +20,18 @@ from minitransformer.optimize.blocks import fuse_block
 from minitransformer.optimize.parts import FastAttention, FusedAttention, FusedFeedForward, NoDropout, ProductLinear
 from minitransformer.optimize.products import (
     FORMS,
-    Int8Product,
-    PackedProduct,
     Product,
     can_fuse,
+    fits_float16,
     forms_here,
     has_form,
+    make_product,
 )
-from minitransformer.optimize.steps import Int8StepProduct, RowProduct, StepProduct, compile_steps
+from minitransformer.optimize.steps import Float16StepProduct, Int8StepProduct, RowProduct, StepProduct, compile_steps
 
 Model = TypeVar("Model", bound=PretrainedModel)
 
-TOLERANCES = {"float32": 1e-5, "bfloat16": 3e-2, "int8": 5e-2}
+TOLERANCES = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 3e-2, "int8": 5e-2}
 """Largest difference of the last hidden states to the readable model's, as a share of their size (2-norms)."""
 
 SMALLEST = 2**12
@@ -63,14 +63,15 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
     """A fast form of a model, for CPUs; the model itself stays as it is.
 
     Self-attention projects queries, keys and values in one product; linear layers read weights that are packed for
-    oneDNN, or held as 8-bit integers; the feed-forward network applies its activation on the way out. Where a part has
-    a form of its own (Transformer-XL's attention), its linear layers alone are replaced. Tables that are not
+    oneDNN, or held as float16 or 8-bit integers; the feed-forward network applies its activation on the way out. Where
+    a part has a form of its own (Transformer-XL's attention), its linear layers alone are replaced. Tables that are not
     multiplied (embeddings, norms) are shared with the model.
 
     Args:
         model: any model, on the CPU.
-        dtype: "float32", "bfloat16" or "int8"; ``TOLERANCES`` says how near each stays. Linear layers in int8 take
-            float32 and give float32.
+        dtype: "float32", "float16", "bfloat16" or "int8"; ``TOLERANCES`` says how near each stays. Linear layers in
+            float16 and int8 take float32 and give float32. Matrices that float16 cannot hold (numbers beyond 65,504, or
+            all of them tiny) stay float32, and are named in a warning.
         compile: also let ``torch.compile`` make one function of what a decoder's block does with one more token of one
             text, and one of the vocabulary's scores (see ``steps``); needs a C++ compiler, and takes up to a minute at
             the first step. Nothing changes for encoders.
@@ -80,7 +81,8 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
 
     Raises:
         ConfigError: no such form; the model is not on the CPU, or already optimized; or PyTorch lacks the kernels on
-            this processor, of which the message names the forms that there are (bfloat16 wants AVX512, int8 VNNI).
+            this processor, of which the message names the forms that there are (float16 wants AVX2, bfloat16 AVX512,
+            int8 VNNI).
     """
     name = str(dtype).removeprefix("torch.")
     if name not in FORMS:
@@ -102,19 +104,20 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
             become(part, NoDropout)
         elif hasattr(part, "activation"):
             part.activation = IN_ONE_OPERATION.get(part.activation, part.activation)
+    form = form_of(made, name)
     blocks = [module for module in made.modules() if isinstance(module, BLOCKS)]
     stepping = {id(block) for block in blocks} & ids_of_decoders(made) if compile else set()
     products: dict[int, Callable[..., Product]] = {}  # layer -> what makes its product
     for block in blocks:
         make = make_step_product if id(block) in stepping else make_product
-        fuse(block, name, make)
+        fuse(block, form, make)
         products |= {id(layer): make for layer in block.modules()}
     sharing = Counter(id(parameter) for _, parameter in made.named_parameters(remove_duplicate=False))
     for layer in called_layers(made):
         if not layer.weight.is_meta and layer.weight.numel() >= SMALLEST:
             large = compile and layer.weight.numel() >= LARGE
             make = products.get(id(layer), make_row_product if large else make_product)
-            become(layer, ProductLinear, product=make(name, layer.weight, layer.bias))
+            become(layer, ProductLinear, product=make(form(layer), layer.weight, layer.bias))
             if sharing[id(layer.weight)] == 1:  # an embedding goes on using a weight that it shares
                 drop_weights(layer)
     cast(made, FORMS[name])
@@ -125,6 +128,18 @@ def optimized(model: Model, dtype: str | torch.dtype = "float32", *, compile: bo
         else:
             fuse_block(block)
     return made
+
+
+def form_of(model: nn.Module, name: str) -> Callable[..., str]:
+    """A function of linear layers that says which form their one product takes, where ``name`` is asked for."""
+    if name != "float16":
+        return lambda *_: name
+    layers = {f"{path}.weight": layer for path, layer in model.named_modules() if type(layer) is nn.Linear}
+    large = {path: layer for path, layer in layers.items() if layer.weight.numel() >= SMALLEST}
+    kept = {path: id(layer.weight) for path, layer in large.items() if not fits_float16(layer.weight)}
+    if kept:
+        warn_caller(f"these weights stay float32, as float16 cannot hold their numbers: {', '.join(kept)}")
+    return lambda *layers: "float32" if any(id(layer.weight) in kept.values() for layer in layers) else name
 
 
 def shared_copy(model: Model) -> Model:
@@ -156,18 +171,12 @@ def cast(model: nn.Module, dtype: torch.dtype) -> None:
                     tensors[name] = made.setdefault(id(x), new)  # type: ignore[assignment]
 
 
-def make_product(name: str, weight: Tensor, bias: Tensor | None, activation: Activation | None = None) -> Product:
-    """A product of the form ``name``; packed ones can apply an activation on the way out."""
-    if name == "int8":
-        return Int8Product(weight, bias)
-    kind = FORMS[name]
-    return PackedProduct(weight.to(kind), None if bias is None else bias.to(kind), activation)
-
-
 def make_step_product(name: str, weight: Tensor, bias: Tensor | None, activation: Activation | None = None) -> Product:
     """A product of the form ``name`` for compiled steps."""
     if name == "int8":
         return Int8StepProduct(weight, bias)
+    if name == "float16":
+        return Float16StepProduct(weight, bias, activation)
     kind = FORMS[name]
     return StepProduct(weight.to(kind), None if bias is None else bias.to(kind), activation)
 
@@ -175,7 +184,7 @@ def make_step_product(name: str, weight: Tensor, bias: Tensor | None, activation
 def make_row_product(name: str, weight: Tensor, bias: Tensor | None) -> Product:
     """A product of the form ``name`` for a single row, or for many."""
     alone = make_step_product(name, weight, bias)
-    return RowProduct(alone, alone if name == "int8" else make_product(name, weight, bias))
+    return RowProduct(alone, alone if name in ("float16", "int8") else make_product(name, weight, bias))
 
 
 def drop_weights(layer: nn.Linear) -> None:
@@ -192,7 +201,7 @@ def become(part: Any, fused: type[nn.Module], **products: Product) -> None:
         setattr(part, name, product)
 
 
-def fuse(block: Any, name: str, make: Callable[..., Product]) -> None:
+def fuse(block: Any, form: Callable[..., str], make: Callable[..., Product]) -> None:
     """Put fast parts into a block, where its own are of the usual kind and large enough."""
     if type(getattr(block, "cross_attn", None)) is MultiHeadAttention:
         become(block.cross_attn, FastAttention)
@@ -200,11 +209,11 @@ def fuse(block: Any, name: str, make: Callable[..., Product]) -> None:
     if type(attn) is MultiHeadAttention and attn.query.weight.numel() >= SMALLEST:
         layers = (attn.query, attn.key, attn.value)
         bias = None if attn.query.bias is None else torch.cat([layer.bias.detach() for layer in layers])
-        become(attn, FusedAttention, qkv=make(name, torch.cat([x.weight.detach() for x in layers]), bias))
+        become(attn, FusedAttention, qkv=make(form(*layers), torch.cat([x.weight.detach() for x in layers]), bias))
         for layer in layers:
             drop_weights(layer)
     ffn: Any = block.ffn
     is_usual = type(ffn).forward is FeedForward.forward
-    if name != "int8" and is_usual and can_fuse(ffn.activation) and ffn.up.weight.numel() >= SMALLEST:
-        become(ffn, FusedFeedForward, widen=make(name, ffn.up.weight, ffn.up.bias, ffn.activation))
+    if is_usual and can_fuse(form(ffn.up), ffn.activation) and ffn.up.weight.numel() >= SMALLEST:
+        become(ffn, FusedFeedForward, widen=make(form(ffn.up), ffn.up.weight, ffn.up.bias, ffn.activation))
         drop_weights(ffn.up)

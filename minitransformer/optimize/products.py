@@ -1,4 +1,4 @@
-"""Linear layers from weights in another form: packed for oneDNN, or as int8.
+"""Linear layers from weights in another form: packed for oneDNN, or as float16 or int8.
 
 A product is a function of ``x`` that holds its weights; ``parts.ProductLinear`` calls it for ``F.linear``. Where the
 PyTorch at hand lacks the kernels, or the weights lie on another device, there is none, and the layer stays readable.
@@ -18,11 +18,14 @@ from minitransformer.layers.activations import ACTIVATIONS, Activation
 PACKED_FOR = 32
 """Rows that oneDNN arranges a matrix for. Measured: this form is the quickest, or nearly so, from 1 row to 1,024."""
 
-FORMS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
+FORMS = {"float32": torch.float32, "float16": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
 """Form of the weights -> type of everything else."""
 
 LARGEST = 127
 """The largest 8-bit integer that has a negative of its own."""
+
+HALF_A_DIGIT = 2**-11
+"""Share of a number that rounding it to float16 changes at most, within float16's range."""
 
 _POST_OPS: dict[Activation, tuple[str, str]] = {
     ACTIVATIONS["gelu"]: ("gelu", "none"),
@@ -78,6 +81,32 @@ class PackedProduct:
         return result
 
 
+class Float16Product:
+    """A product of weights in float16, which FBGEMM widens as it reads them: float32 at both ends and in all sums.
+
+    Args:
+        weight: (out_features, in_features), copied; see ``fits_float16``.
+        bias: (out_features), or None.
+        activation: applied to the result.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: Activation | None = None) -> None:
+        bias = None if bias is None else bias.detach().float()
+        self.packed = torch.ops.quantized.linear_prepack_fp16(weight.detach().float().contiguous(), bias)
+        self.linear, self.activation = torch.ops.quantized.linear_dynamic_fp16.default, activation
+
+    def __call__(self, x: Tensor) -> Tensor:
+        result = self.linear_part(x)
+        return result if self.activation is None else self.activation(result)
+
+    def linear_part(self, x: Tensor) -> Tensor:
+        result: Tensor = self.linear(x, self.packed)
+        return result
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        return self.linear_part(x).add_(residual)
+
+
 class Int8Product:
     """A product of 8-bit integers, with float32 at both ends.
 
@@ -121,9 +150,26 @@ class Int8Product:
         return self(x) + residual
 
 
-def can_fuse(activation: Activation) -> bool:
-    """Whether ``PackedProduct`` can apply this function on the way out."""
-    return activation in _POST_OPS
+def make_product(form: str, weight: Tensor, bias: Tensor | None, activation: Activation | None = None) -> Product:
+    """A product of this form, which applies an activation on the way out where it can (see ``can_fuse``)."""
+    if form == "int8":
+        return Int8Product(weight, bias)
+    if form == "float16":
+        return Float16Product(weight, bias, activation)
+    kind = FORMS[form]
+    return PackedProduct(weight.to(kind), None if bias is None else bias.to(kind), activation)
+
+
+def can_fuse(form: str, activation: Activation) -> bool:
+    """Whether a product of this form can apply this function on the way out."""
+    return form == "float16" or (form != "int8" and activation in _POST_OPS)
+
+
+def fits_float16(weight: Tensor) -> bool:
+    """Whether a matrix keeps its numbers in float16, to its last digit: none too large, nor all of them too small."""
+    weight = weight.detach().float()
+    lost = torch.linalg.vector_norm(weight.half().float().sub_(weight))
+    return bool(lost.isfinite() and lost <= HALF_A_DIGIT * torch.linalg.vector_norm(weight))
 
 
 def forms_here() -> list[str]:
@@ -138,13 +184,13 @@ def has_form(name: str) -> bool:
     What a build offers says too little: oneDNN packs bfloat16 with AVX512 only (or AVX-NE-CONVERT), and without VNNI
     sums of 8-bit integers saturate.
     """
-    if name == "int8" and not {"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines):
+    if name in ("float16", "int8") and not {"x86", "fbgemm"} & set(torch.backends.quantized.supported_engines):
         return False
     if name != "int8" and not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
+        return False  # in the form float16 matrices that it cannot hold are packed
     x = torch.ones(4, 64, dtype=FORMS[name])  # in 8 bits, every integer the largest one
     try:
-        product: Product = Int8Product(x, None) if name == "int8" else PackedProduct(x, None, ACTIVATIONS["relu"])
+        product = make_product(name, x, None, None if name == "int8" else ACTIVATIONS["relu"])
         return torch.allclose(product(x), 64 * x[:, :4]) and torch.allclose(product.plus(x, x[:, :4]), 65 * x[:, :4])
     except (AttributeError, RuntimeError):  # no such operator; no such kernel
         return False

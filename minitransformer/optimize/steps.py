@@ -18,7 +18,7 @@ from minitransformer.layers import KVCache, View
 from minitransformer.layers.activations import Activation
 from minitransformer.layers.kernels import linear_onednn
 from minitransformer.optimize.blocks import taps_of, watched
-from minitransformer.optimize.products import Int8Product, Product
+from minitransformer.optimize.products import Float16Product, Int8Product, Product
 
 
 class CompiledStep:
@@ -104,14 +104,32 @@ class StepProduct:
         return self(x) + residual
 
 
+class Float16StepProduct(Float16Product):
+    """Likewise with weights in float16, which the loop reads in another order than the kernel for many rows."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: Activation | None = None) -> None:
+        super().__init__(weight, bias, activation)
+        self.bias = None if bias is None else fixed(bias.float())
+        self.number = len(weight)
+        self.weight = fixed(even(weight.detach().half()))
+
+    def linear_part(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            result = rows_times(self.weight, written(x))[..., : self.number][None]
+            return result if self.bias is None else result + self.bias
+        return super().linear_part(x)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        return self(x) + residual
+
+
 class Int8StepProduct(Int8Product):
     """Likewise with weights of 8 bits, whose loop takes floating point numbers in: no digits are needed."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(weight, bias)
         integers = torch.ops.quantized.linear_unpack(self.packed)[0]
-        even = torch.nn.functional.pad(integers.int_repr(), (0, 0, 0, len(weight) % 2))  # see ``rows_times``
-        self.integers, self.steps = fixed(even), fixed(integers.q_per_channel_scales().float())
+        self.integers, self.steps = fixed(even(integers.int_repr())), fixed(integers.q_per_channel_scales().float())
         self.bias = fixed(self.bias)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -153,6 +171,11 @@ def rows_times(weight: Tensor, x: Tensor) -> Tensor:
         return (weight.float() * x).sum(dim=-1)
     halves = weight.view(2, -1, weight.shape[1]).unbind()
     return torch.cat([(half.float() * x).sum(dim=-1) for half in halves], dim=-1)
+
+
+def even(weight: Tensor) -> Tensor:
+    """A matrix with a row of zeros below, if its rows are odd: ``rows_times`` takes two at a time."""
+    return torch.nn.functional.pad(weight, (0, 0, 0, len(weight) % 2))
 
 
 def written(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -53,13 +54,15 @@ class Aligned:
     """A port's tensor, in the place and layout of one of ours."""
 
     theirs: str
-    values: Tensor
+    read: Callable[[], Tensor]
+    """Gives it in our order of axes."""
+    dtype: torch.dtype
     layout: str
     """What was done to its axes; "" for nothing."""
     by: str
     """"map", "name" or "value"."""
-    plain: Tensor | None = None
-    """Where the axes were exchanged though the shape is ours already: the tensor as it stands."""
+    plain: Callable[[], Tensor] | None = None
+    """Where the axes were exchanged though the shape is ours already: gives the tensor as it stands."""
 
 
 @dataclass
@@ -81,7 +84,7 @@ def read_map(path: str | Path) -> dict[str, str]:
     tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # what is no TOML, no UTF-8, or nests without end
         raise ParityError(f"the map {path} cannot be read: {error}") from error
     rows = raw.get("names", raw)
     flat = dict(_flat(rows))
@@ -111,7 +114,7 @@ def align(
     """
     result = Alignment()
     by_name = {operation.name: operation for operation in trace.operations}
-    pending: dict[str, Tensor] = {}
+    pending: dict[str, int] = {}
     wanted: dict[str, list[tuple[str, int, int, str]]] = {}
     used: set[str] = set()
     for theirs in dump:
@@ -144,20 +147,46 @@ def align(
         for name, part, parts, by in wanted.get(theirs, []):
             if name not in trace.tensors or name in result.found:
                 continue
-            piece = x if parts == 1 else x.chunk(parts, dim=-1)[part] if x.shape[-1] % parts == 0 else x
-            fitted = fit(piece, trace.tensors[name])
-            if fitted is None:
+            aligned = _aligned(dump, theirs, (part, parts), trace.tensors, name, by)
+            if aligned is None:
                 result.remarks.append(
                     f"{theirs} has the shape {tuple(x.shape)}, and {name} {by_name[name].shape}: no order of axes fits"
                 )
                 continue
-            plain = piece if fitted[1] and piece.shape == fitted[0].shape else None
-            result.found[name] = Aligned(theirs, *fitted, by, plain)
+            result.found[name] = aligned
             placed = True
         if not placed and x.is_floating_point():
-            pending[theirs] = x
-    _by_value(trace, pending, result)
+            pending[theirs] = x.numel()
+    _by_value(trace, dump, pending, result)
     return result
+
+
+def _aligned(
+    dump: Mapping[str, Tensor],
+    theirs: str,
+    piece: tuple[int, int],
+    ours: Mapping[str, Tensor],
+    name: str,
+    by: str,
+    near: float = math.inf,
+) -> Aligned | None:
+    """Their tensor, or a part of it, in the place of one of ours, if an order of axes fits and it is near enough."""
+    part = _piece(dump[theirs], piece)
+    how = fit(part, ours[name], near)
+    if how is None:
+        return None
+    shape = tuple(ours[name].shape)
+
+    def read() -> Tensor:
+        return arranged(_piece(dump[theirs], piece), shape, how)
+
+    plain = (lambda: _piece(dump[theirs], piece)) if how and tuple(part.shape) == shape else None
+    return Aligned(theirs, read, part.dtype, how, by, plain)
+
+
+def _piece(x: Tensor, piece: tuple[int, int]) -> Tensor:
+    part, parts = piece
+    return x if parts == 1 or x.shape[-1] % parts else x.chunk(parts, dim=-1)[part]
 
 
 _PARTS = re.compile(r"[^A-Za-z0-9]+")
@@ -177,6 +206,9 @@ def _ending(name: str, known: Mapping[str, Operation]) -> str:
 
 def _named(theirs: str, trace: Trace, by_name: Mapping[str, Operation], kind: str) -> list[tuple[str, int, int]]:
     """The places that a name speaks of: ours, with the part of their tensor that belongs there."""
+    if theirs.startswith("outputs."):  # of the whole model: its scores
+        scores = [name for name in by_name if name.endswith(f".{theirs.removeprefix('outputs.')}")]
+        return [(scores[0], 0, 1)] if len(scores) == 1 and theirs.endswith("logits") else []
     if theirs.startswith(("inputs/", "outputs/", "gradients/")) or theirs in trace.manifest["given"]:
         return []
     if kind == "llm-viz":
@@ -192,44 +224,64 @@ def _named(theirs: str, trace: Trace, by_name: Mapping[str, Operation], kind: st
         return [(exact[0], 0, 1)]
     if theirs.endswith((".inputs", ".inputs.args")) or ".inputs" in theirs:
         return []
-    module = re.sub(r"\.outputs?(\.\d+)?$", "", theirs)
-    return _modules(trace).get(module, []) or _modules(trace).get(module.partition(".")[2], [])
+    module, _, call = re.sub(r"\.outputs?(\.\d+)?$", "", theirs).partition("#")
+    known = _modules(trace)
+    calls = known.get(module) or known.get(module.partition(".")[2]) or []
+    number = int(call) if call.isdigit() else 0
+    return calls[number] if number < len(calls) else []
 
 
-def _modules(trace: Trace) -> dict[str, list[tuple[str, int, int]]]:
-    """Module of the checkpoint -> the tensors that it gives."""
-    known: dict[str, list[tuple[str, int, int]]] | None = trace.manifest.get("_modules")
+def _modules(trace: Trace) -> dict[str, list[list[tuple[str, int, int]]]]:
+    """Module of the checkpoint -> for each of its calls, the tensors that it gives."""
+    known: dict[str, list[list[tuple[str, int, int]]]] | None = trace.manifest.get("_modules")
     if known is None:
         known = {}
         for operation in trace.operations:
-            for role in ("weight", "table"):
-                told = operation.file_parameters.get(role)
-                if told is None or not told["name"].endswith(".weight") or "#" in operation.name:
+            told, bias = operation.file_parameters, operation.file_parameters.get("bias")
+            weight = told.get("weight", told.get("table"))
+            if weight is None or not weight["name"].endswith(".weight"):
+                continue
+            module = weight["name"].removesuffix(".weight")
+            own = bias is None or bias["name"] == f"{module}.bias"
+            if operation.kind == "linear" and operation.name.endswith("logits"):
+                if not own and not bias["name"].endswith(".bias"):  # the module knows nothing of the bias
                     continue
-                match = re.search(r"part (\d+) of (\d+)", told["how"])
-                place = (int(match[1]) - 1, int(match[2])) if match else (0, 1)
-                places = known.setdefault(told["name"].removesuffix(".weight"), [])
-                if match or not places:
-                    places.append((operation.name, *place))
-                elif operation.kind == "linear" and operation.name.endswith("logits"):
-                    known.setdefault("lm_head", [(operation.name, 0, 1)])
+                if bias is not None and not own:  # its weight is that of the embeddings
+                    module = bias["name"].removesuffix(".bias")
+                elif module in known:
+                    module = "lm_head"
+            match = re.search(r"part (\d+) of (\d+)", weight["how"])
+            place = (int(match[1]) - 1, int(match[2])) if match else (0, 1)
+            calls = known.setdefault(module, [])
+            call = sum(any(one[1:] == place for one in places) for places in calls)
+            if call == len(calls):
+                calls.append([])
+            calls[call].append((operation.name, *place))
         trace.manifest["_modules"] = known
     return known
 
 
-def fit(theirs: Tensor, ours: Tensor) -> tuple[Tensor, str] | None:
-    """Their tensor with its axes as ours has them, and what that took; None if nothing gives the shape.
+def fit(theirs: Tensor, ours: Tensor, near: float = math.inf) -> str | None:
+    """What brings the axes of their tensor into our order; None if nothing gives the shape, or none comes near.
 
     Of several ways the one that brings it nearest to ours is taken, and of equally good ones the first.
     """
-    best: tuple[float, Tensor, str] | None = None
-    for values, how in layouts(theirs, tuple(ours.shape)):
+    ways = list(layouts(theirs, tuple(ours.shape)))
+    if len(ways) == 1 and near == math.inf:
+        return ways[0][1]
+    best: tuple[float, str] | None = None
+    for values, how in ways:
         distance = _distance(values, ours)
         if best is None or distance < 0.01 * best[0]:
-            best = (distance, values, how)
+            best = (distance, how)
             if distance < 1e-3:
                 break
-    return None if best is None else (best[1], best[2])
+    return None if best is None or not best[0] < near else best[1]
+
+
+def arranged(x: Tensor, shape: tuple[int, ...], how: str) -> Tensor:
+    """A tensor in the layout that ``fit`` has found."""
+    return next(values for values, way in layouts(x, shape) if way == how)
 
 
 def _distance(x: Tensor, ours: Tensor) -> float:
@@ -281,26 +333,30 @@ def _fingerprint(x: Tensor) -> Tensor:
     return flat[places]
 
 
-def _key(x: Tensor) -> int:
-    return x.numel()
+def _by_value(trace: Trace, dump: Mapping[str, Tensor], pending: Mapping[str, int], result: Alignment) -> None:
+    """Give those that have no place by name the place of the nearest numbers.
 
-
-def _by_value(trace: Trace, pending: dict[str, Tensor], result: Alignment) -> None:
+    Args:
+        trace: ours.
+        dump: theirs.
+        pending: theirs that have no place, and how many numbers each has.
+        result: gets them.
+    """
     candidates: dict[int, list[str]] = {}
-    sizes = {x.numel() for x in pending.values()}
+    sizes = set(pending.values())
     for operation in trace.operations:
         if operation.name in trace.tensors and operation.name not in result.found:
-            size = 1
-            for n in operation.shape:
-                size *= n
+            size = math.prod(operation.shape)
             if size in sizes:
                 candidates.setdefault(size, []).append(operation.name)
     prints = {name: _fingerprint(trace.tensors[name]) for names in candidates.values() for name in names}
     pairs: list[tuple[float, int, str, str]] = []
     order = {operation.name: operation.index for operation in trace.operations}
-    for theirs, x in pending.items():
-        mine = _fingerprint(x)
-        for name in candidates.get(x.numel(), []):
+    for theirs, size in pending.items():
+        if size not in candidates:
+            continue
+        mine = _fingerprint(dump[theirs])
+        for name in candidates[size]:
             other = prints[name]
             if len(other) == len(mine) and len(mine):
                 distance = float((mine - other).pow(2).mean().sqrt() / (other.pow(2).mean().sqrt() + 1e-30))
@@ -310,8 +366,8 @@ def _by_value(trace: Trace, pending: dict[str, Tensor], result: Alignment) -> No
     for _, _, theirs, name in sorted(pairs):
         if theirs in placed or name in result.found:
             continue
-        fitted = fit(pending[theirs], trace.tensors[name])
-        if fitted is not None and _distance(fitted[0], trace.tensors[name]) < 0.1:
-            result.found[name] = Aligned(theirs, *fitted, "value")
+        aligned = _aligned(dump, theirs, (0, 1), trace.tensors, name, "value", near=0.1)
+        if aligned is not None:
+            result.found[name] = aligned
             placed.add(theirs)
     result.left += [theirs for theirs in pending if theirs not in placed]

@@ -7,10 +7,8 @@ if its own error is more than `TIMES` what rounding alone makes of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,109 +16,17 @@ from torch import Tensor
 from minitransformer.models.common.base import PretrainedModel
 from minitransformer.parity.alignment import Aligned, Alignment, align, read_map
 from minitransformer.parity.dumps import read_dump
-from minitransformer.parity.evaluation import Evaluator
+from minitransformer.parity.evaluation import Evaluator, Recent
+from minitransformer.parity.findings import UNKNOWN, Comparison, Row
 from minitransformer.parity.hypotheses import Context, causes, general_causes
 from minitransformer.parity.noise import error
 from minitransformer.parity.operations import Operation, model_tensors
+from minitransformer.parity.padding import Keep, keeping, masks_of, of_side
 from minitransformer.parity.traces import ParityError, Trace, read_trace
 
 TIMES = 8.0
 """How many times its measured noise an error may be."""
 EPS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
-UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One of their tensors."""
-
-    name: str
-    theirs: str
-    kind: str
-    by: str
-    """How it was found: "map", "name" or "value"."""
-    layout: str
-    inherited: float
-    """Error against ours."""
-    own: float
-    """Error against our operation on their inputs."""
-    noise: float
-    """What rounding makes of it in their type."""
-    covers: list[str]
-    """The operations between their tensors and this one, which it speaks of all together."""
-    state: str
-    """"right", "inherits" or "wrong"."""
-
-    @property
-    def times(self) -> float:
-        """The own error in units of noise."""
-        return self.own / self.noise
-
-
-@dataclass
-class Comparison:
-    """What is known of a port."""
-
-    rows: list[Row]
-    first: str | None
-    """The first wrong operation."""
-    cause: str | None
-    """Why it is wrong: what brings its error down to the noise; "unknown" if nothing that is known does."""
-    dtype: str
-    kind: str
-    left: list[str] = field(default_factory=list)
-    """Their tensors that have no place."""
-    remarks: list[str] = field(default_factory=list)
-
-    @property
-    def same(self) -> bool:
-        """Whether no operation is wrong."""
-        return self.first is None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain data; infinite numbers as text."""
-        rows = [asdict(row) | {"times": row.times} for row in self.rows]
-        plain = [
-            {k: str(v) if isinstance(v, float) and not abs(v) < 1e300 else v for k, v in row.items()} for row in rows
-        ]
-        return {
-            "same": self.same,
-            "first_wrong": self.first,
-            "cause": self.cause,
-            "dtype": self.dtype,
-            "format": self.kind,
-            "operations": plain,
-            "left": self.left,
-            "remarks": self.remarks,
-        }
-
-    def __str__(self) -> str:
-        width = max((len(row.name) for row in self.rows), default=0)
-        lines = [f"{'operation':<{width}}  inherited      own   x noise"]
-        for row in self.rows:
-            mark = {"right": "", "inherits": "inherits", "wrong": "WRONG"}[row.state]
-            told = f"{row.name:<{width}}  {row.inherited:9.1e} {row.own:8.1e} {row.times:9.3g}  {mark}"
-            lines.append(told.rstrip())
-        lines += [f"note: {remark}" for remark in self.remarks]
-        if self.left:
-            shown = ", ".join(self.left[:8]) + (" ..." if len(self.left) > 8 else "")
-            lines.append(f"note: {len(self.left)} tensors have no place in the trace: {shown}")
-        lines.append(self.verdict)
-        return "\n".join(lines)
-
-    @property
-    def verdict(self) -> str:
-        """One sentence or two."""
-        if self.first is None:
-            return f"All {len(self.rows)} tensors that could be compared are right, up to rounding in {self.dtype}."
-        row = next(row for row in self.rows if row.name == self.first)
-        told = f"The first wrong operation is {row.name} ({row.theirs} of the dump)"
-        inside = [name for name in row.covers if name != row.name]
-        if inside:
-            told += f", or one of those before it that the dump lacks: {', '.join(inside[:6])}"
-            told += " ..." if len(inside) > 6 else ""
-        why = "the cause is unknown" if self.cause == UNKNOWN else f"cause: {self.cause}"
-        return f"{told}; {why}."
 
 
 def compare_files(
@@ -159,6 +65,7 @@ def compare(
     names: Mapping[str, str] | None = None,
     dtype: str | None = None,
     kind: str = "tensors",
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Comparison:
     """Compare a port's tensors with a trace.
 
@@ -169,6 +76,7 @@ def compare(
         names: their name -> ours.
         dtype: the type that they computed in, if it is not that of their tensors.
         kind: the format of the dump.
+        weights: their parameters by our names, where they are known: one that differs is a cause.
 
     Raises:
         ParityError: they were computed on other ids, or nothing of theirs could be placed.
@@ -186,7 +94,7 @@ def compare(
     given = {name: trace.tensors[name] for name in trace.manifest["given"]}
     parameters = model_tensors(model)
     while True:
-        theirs = _theirs(trace, alignment)
+        theirs = Theirs(alignment.found)
         evaluator = Evaluator(trace.operations, given, parameters, theirs)
         rows = [
             _row(trace, evaluator, operation, alignment.found[operation.name], worked)
@@ -196,11 +104,10 @@ def compare(
         first = next((row for row in rows if row.state == "wrong"), None)
         if first is None or not _turned_back(alignment, evaluator, first):
             break
-    for aligned in alignment.found.values():
-        wrong = int((~aligned.values.isfinite()).sum())
-        if wrong and not bool((aligned.values == float("-inf")).sum() == wrong):
-            alignment.remarks.append(f"{aligned.theirs} holds {wrong} numbers that are NaN or infinite")
-    cause = None if first is None else _cause(trace, evaluator, first, theirs[first.name])
+    cause = None
+    if first is not None:
+        context = Context(trace, evaluator, theirs[first.name], first.name, worked, weights or {})
+        cause = _cause(context, first)
     return Comparison(
         rows,
         None if first is None else first.name,
@@ -208,8 +115,40 @@ def compare(
         str(worked).removeprefix("torch."),
         kind,
         alignment.left,
-        alignment.remarks,
+        alignment.remarks + theirs.remarks,
     )
+
+
+class Theirs(Mapping[str, Tensor]):
+    """Their tensors in our layout, in float64, by our names; each is read when it is asked for."""
+
+    def __init__(self, found: Mapping[str, Aligned]) -> None:
+        self.found, self.remarks, self._recent = found, list[str](), Recent()
+        self._looked_at: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._recent.get(name, lambda: self._read(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.found
+
+    def _read(self, name: str) -> Tensor:
+        x = self.found[name].read().double()
+        hidden = x == float("-inf")
+        if name not in self._looked_at:
+            self._looked_at.add(name)
+            wrong = int((~x.isfinite()).sum())
+            if wrong and int(hidden.sum()) != wrong:
+                self.remarks.append(f"{self.found[name].theirs} holds {wrong} numbers that are NaN or infinite")
+        if name.rpartition(".")[2].partition("#")[0] == "scores":
+            x = x.masked_fill(hidden, torch.finfo(torch.float64).min)
+        return x
 
 
 def _check_ids(trace: Trace, dump: Mapping[str, Tensor]) -> None:
@@ -235,23 +174,12 @@ def _check_ids(trace: Trace, dump: Mapping[str, Tensor]) -> None:
 
 def _their_type(alignment: Alignment, dtype: str | None) -> torch.dtype:
     if dtype is not None:
-        found = getattr(torch, dtype.removeprefix("torch."), None)
-        if found not in EPS:
+        found = {str(kind): kind for kind in EPS}.get(f"torch.{dtype.removeprefix('torch.')}")
+        if found is None:
             raise ParityError(f"--dtype must be float64, float32, float16 or bfloat16, not {dtype!r}")
         return found
-    kinds = [aligned.values.dtype for aligned in alignment.found.values() if aligned.values.dtype in EPS]
+    kinds = [aligned.dtype for aligned in alignment.found.values() if aligned.dtype in EPS]
     return max(set(kinds), key=lambda kind: EPS[kind]) if kinds else torch.float32
-
-
-def _theirs(trace: Trace, alignment: Alignment) -> dict[str, Tensor]:
-    result = {}
-    for name, aligned in alignment.found.items():
-        x = aligned.values.double()
-        leaf = name.rpartition(".")[2].partition("#")[0]
-        if leaf == "scores":
-            x = x.masked_fill(x == float("-inf"), torch.finfo(torch.float64).min)
-        result[name] = x
-    return result
 
 
 def _turned_back(alignment: Alignment, evaluator: Evaluator, first: Row) -> bool:
@@ -263,7 +191,7 @@ def _turned_back(alignment: Alignment, evaluator: Evaluator, first: Row) -> bool
         for name in operation.inputs.values():
             aligned = alignment.found.get(name)
             if aligned is not None and aligned.plain is not None:
-                aligned.values, aligned.layout, aligned.plain = aligned.plain, "", None
+                aligned.read, aligned.layout, aligned.plain = aligned.plain, "", None
                 return True
     return False
 
@@ -273,11 +201,12 @@ def _row(trace: Trace, evaluator: Evaluator, operation: Operation, aligned: Alig
     right = evaluator.compute(operation.name)
     span = evaluator.span(operation.name)
     mask = evaluator.given[operation.inputs["mask"]] if "mask" in operation.inputs else None
-    own = difference(x, right, mask)
+    keep = tokens_that_count(trace, operation)
+    own = difference(x, right, mask, keep)
     noise = sum(scaled(one.noise, worked) for one in span)
     if len(span) > 1 and own > TIMES * noise and worked != torch.float64:
-        noise += error(evaluator.compute(operation.name, worked), right, mask)
-    inherited = difference(x, trace.tensors[operation.name], mask)
+        noise += difference(evaluator.compute(operation.name, worked), right, mask, keep)
+    inherited = difference(x, trace.tensors[operation.name], mask, keep)
     wrong = not own <= TIMES * noise
     state = "wrong" if wrong else "inherits" if not inherited <= TIMES * noise else "right"
     covers = [one.name for one in span if one.kind != "identity" or one.name == operation.name]
@@ -286,8 +215,18 @@ def _row(trace: Trace, evaluator: Evaluator, operation: Operation, aligned: Alig
     )
 
 
-def difference(x: Tensor, right: Tensor, mask: Tensor | None = None) -> float:
+def tokens_that_count(trace: Trace, operation: Operation) -> Keep | None:
+    """What takes the tokens out of an operation's result that are no padding."""
+    two_sides = any(".cross_attn." in one.name for one in trace.operations)
+    mask = of_side(operation.name.partition("#")[0], masks_of(trace.manifest["inputs"]), two_sides=two_sides)
+    return keeping(operation.axes, operation.shape, mask)
+
+
+def difference(x: Tensor, right: Tensor, mask: Tensor | None = None, keep: Keep | None = None) -> float:
     """As ``noise.error``; what a mask hides must be hidden in ``x`` too, by whatever large negative number."""
+    if keep is not None:
+        mask = None if mask is None else keep(mask.expand(right.shape))
+        x, right = keep(x), keep(right)
     if mask is None:
         return error(x, right)
     seen = mask.expand(right.shape)
@@ -307,9 +246,10 @@ def scaled(noise: Mapping[str, float], dtype: torch.dtype) -> float:
     return noise["float32"] * EPS[dtype] / EPS[torch.float32]
 
 
-def _cause(trace: Trace, evaluator: Evaluator, first: Row, x: Tensor) -> str:
-    context = Context(trace, evaluator, x, first.name)
-    limit = TIMES * first.noise
+def _cause(context: Context, first: Row) -> str:
+    evaluator, limit = context.evaluator, TIMES * first.noise
+    keep = tokens_that_count(context.trace, evaluator.by_name[first.name])
+    x = context.x if keep is None else keep(context.x)
     for kind in (causes, general_causes):
         for operation in evaluator.span(first.name):
             found = []
@@ -318,11 +258,22 @@ def _cause(trace: Trace, evaluator: Evaluator, first: Row, x: Tensor) -> str:
                     guess = evaluator.changed(first.name, operation, change)
                 except (RuntimeError, IndexError, ValueError, KeyError):
                     continue  # it does not fit these shapes
-                if guess.shape == x.shape and error(_clipped(guess), _clipped(x)) <= limit:
+                if guess.shape != context.x.shape:
+                    continue
+                if _agrees(guess if keep is None else keep(guess), x, limit):
                     found.append(cause)
             if found:
                 return " or ".join(dict.fromkeys(found))
     return UNKNOWN
+
+
+def _agrees(guess: Tensor, x: Tensor, limit: float) -> bool:
+    """Whether a guess is their tensor, up to so much; infinite numbers must be where they are there."""
+    endless = x.isinf()
+    if not bool(endless.any()):
+        return error(_clipped(guess), _clipped(x)) <= limit
+    same = bool((guess.masked_fill(~endless, 0.0) == x.masked_fill(~endless, 0.0)).all())
+    return same and error(guess, x, ~endless) <= limit
 
 
 def _clipped(x: Tensor) -> Tensor:

@@ -1,20 +1,22 @@
-"""Where two models part, run side by side, and in which weights they differ."""
+"""Where two models part that are run side by side: output by output, module by module, operation by operation."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
 from minitransformer.errors import InputError
-from minitransformer.weights.engine import export_weights
-from minitransformer.weights.table import template
+from minitransformer.parity.findings import Comparison
+from minitransformer.parity.side_by_side import compare_modules, compare_operations
+from minitransformer.parity.sides import as_side, check_comparable, readable_attention
+from minitransformer.parity.traces import Trace
 
+Inputs = Mapping[str, Tensor] | None
+Names = Mapping[str, str] | None
 FLOAT64_TOLERANCE = 1e-10
 """Largest difference of a float64 twin that counts as rounding."""
 
@@ -45,28 +47,97 @@ class Difference:
         return f"{self.name:<32} largest difference {self.largest:9.2e}   values around {self.typical:.2g}"
 
 
+@overload
 def divergence(
-    ours: Any, reference: Any, inputs: Mapping[str, Tensor], *, keep: Tensor | None = None
-) -> Iterator[Difference]:
-    """The differences of two models on the same inputs, in the order of the forward pass.
+    ours: Any, theirs: Any, inputs: Inputs = ..., *, keep: Tensor | None = ..., level: Literal["output"]
+) -> Iterator[Difference]: ...
 
-    Block by block: what comes into it, its attention maps, what comes into the next one. The first large difference
-    shows where the models part. A reference with another attention than the readable one is given that one meanwhile.
+
+@overload
+def divergence(
+    ours: Any, theirs: Any, inputs: Inputs = ..., *, level: Literal["operation", "module"], names: Names = ...
+) -> Comparison: ...
+
+
+@overload
+def divergence(
+    ours: Any, theirs: Any, inputs: Inputs = ..., *, keep: Tensor | None = ..., names: Names = ...
+) -> Any: ...
+
+
+def divergence(
+    ours: Any,
+    theirs: Any,
+    inputs: Inputs = None,
+    *,
+    keep: Tensor | None = None,
+    level: Literal["operation", "module", "output"] | None = None,
+    names: Names = None,
+) -> Iterator[Difference] | Comparison:
+    """Where two sides part on the same inputs, in the order of the forward pass.
+
+    Each side is a model of this library, a model of transformers, a trace or its folder, or a function that takes the
+    inputs by name and gives tensors by name. A model of transformers with another attention than the readable one is
+    given that one meanwhile.
+
+    - ``"operation"``: the comparison of ``compare``, with the own and the inherited error of each operation, the first
+      wrong one and its cause.
+    - ``"module"``: what each module gives, and that which holds the same parameters on the other side, through the
+      weight map. The first wrong module is the smallest that is.
+    - ``"output"``, of two models: block by block what comes into it, its attention maps, what comes into the next one.
 
     Args:
-        ours: a model of this library.
-        reference: a model of transformers.
-        inputs: arguments of both.
-        keep: (batch, token), true at the tokens to compare; what stands at padding is nobody's business.
+        ours: the side that is right: a model of this library, or a trace, if there is one.
+        theirs: the other.
+        inputs: arguments of both; those of the trace, if there is one.
+        keep: (batch, token), true at the tokens to compare; what stands at padding is nobody's business. For outputs.
+        level: by default outputs of two models, and operations otherwise.
+        names: their name -> ours, with ``{i}`` for numbers, where names do not tell.
 
     Raises:
         InputError: a model is in training mode, where dropout makes every pass another one; or their numbers are of
-            different types.
-        AssertionError: one of them lacks an output, or has one of another shape.
+            different types; or there are no inputs.
+        ParityError: a side cannot be compared, or is of an architecture that is not known.
+        AssertionError: of outputs, one lacks one, or has one of another shape.
     """
-    _check_comparable(ours, reference)
+    ours, theirs = as_side(ours), as_side(theirs)
+    check_comparable(ours, theirs)
+    models = isinstance(ours, nn.Module) and isinstance(theirs, nn.Module)
+    level = level or ("output" if models else "operation")
+    if level not in ("operation", "module", "output"):
+        raise InputError(f"level must be 'operation', 'module' or 'output', not {level!r}")
+    inputs = _inputs(ours, theirs, inputs)
+    if level == "output":
+        if not models:
+            raise InputError("level='output' is for two models: say level='operation' or level='module'")
+        return _outputs(ours, theirs, inputs, keep)
+    if level == "module":
+        return compare_modules(ours, theirs, inputs)
+    return compare_operations(ours, theirs, inputs, names)
+
+
+def _inputs(ours: Any, theirs: Any, inputs: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+    """Those that are given, or those of a trace.
+
+    Raises:
+        InputError: there are none, or a trace is of others.
+    """
+    for side in (ours, theirs):
+        if isinstance(side, Trace):
+            own = side.inputs
+            if inputs is None:
+                inputs = own
+            for name in own.keys() & inputs.keys():
+                if not torch.equal(own[name], inputs[name].to(own[name].dtype)):
+                    raise InputError(f"the trace {side.folder} is of other {name}: pass those, or none")
+    if inputs is None:
+        raise InputError("two models are compared on inputs: pass them, as in {'input_ids': ids}")
+    return inputs
+
+
+def _outputs(ours: Any, reference: Any, inputs: Mapping[str, Tensor], keep: Tensor | None) -> Iterator[Difference]:
     asked = {"output_hidden_states": True, "output_attentions": True}
-    with torch.no_grad(), readable_attention(reference):
+    with torch.no_grad(), readable_attention(reference), readable_attention(ours):
         a, b = ours(**inputs, **asked), reference(**inputs, **asked)
     for fields in FORWARD_PASS:
         pairs = {field: list(_pairs(field, a, b)) for field in fields}
@@ -97,33 +168,6 @@ def _difference(name: str, field: str, x: Tensor, y: Tensor, keep: Tensor | None
     return Difference(name, float((x - y).abs().max()), float(y.pow(2).mean().sqrt()))
 
 
-def _check_comparable(ours: Any, reference: Any) -> None:
-    """See that both are in evaluation mode and of one type; of a function nothing is known."""
-    kinds = []
-    for name, model in (("ours", ours), ("the reference", reference)):
-        if getattr(model, "training", False):
-            raise InputError(f"{name} is in training mode, where dropout makes every pass another one: call .eval()")
-        if isinstance(model, nn.Module):
-            kinds.append({p.dtype for p in model.parameters() if p.is_floating_point()})
-    if len(kinds) == 2 and kinds[0] != kinds[1]:
-        said = [" and ".join(sorted(str(kind).removeprefix("torch.") for kind in of)) for of in kinds]
-        raise InputError(f"ours is in {said[0]}, the reference in {said[1]}: load both with the same dtype")
-
-
-@contextmanager
-def readable_attention(reference: Any) -> Iterator[None]:
-    """Let a model of transformers give its attention maps, which only its eager attention does."""
-    now = getattr(getattr(reference, "config", None), "_attn_implementation", "eager")
-    if now in (None, "eager"):
-        yield
-        return
-    reference.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        reference.set_attn_implementation(now)
-
-
 def assert_same(
     ours: Any,
     reference: Any,
@@ -133,7 +177,7 @@ def assert_same(
     atol: float = FLOAT64_TOLERANCE,
 ) -> None:
     """Raise an AssertionError that names the first place where two models differ by more than ``atol``."""
-    compared = list(divergence(ours, reference, inputs, keep=keep))
+    compared = list(divergence(ours, reference, inputs, keep=keep, level="output"))
     assert compared, "nothing to compare"
     for difference in compared:
         assert difference.largest <= atol, f"first divergence: {difference}"
@@ -147,47 +191,3 @@ def _kept(field: str, x: Tensor, keep: Tensor) -> Tensor:
     if x.dim() >= 2 and x.shape[:2] == keep.shape:
         return x[keep]
     return x
-
-
-@dataclass(frozen=True)
-class WeightDifference:
-    """One tensor of a checkpoint's format, in two models."""
-
-    name: str
-    """In the checkpoint."""
-    state: str
-    """"same", "differs", "another shape", "missing" (theirs lacks it) or "unknown" (ours does)."""
-    largest: float
-    """Largest difference, where the shapes are the same."""
-
-
-def compare_weights(ours: Any, theirs: Any) -> list[WeightDifference]:
-    """The parameters of two models under the checkpoint's names, so that layout and fused matrices do not matter.
-
-    Args:
-        ours: a model of this library.
-        theirs: a model of transformers, another one of ours, or tensors by the checkpoint's names.
-    """
-    mine = _named_weights(ours)
-    others = theirs if isinstance(theirs, Mapping) else _named_weights(theirs)
-    result = []
-    for name, x in mine.items():
-        y = others.get(name)
-        if y is None or x.shape != y.shape:
-            result.append(WeightDifference(name, "missing" if y is None else "another shape", math.inf))
-            continue
-        largest = float((x.double() - y.double()).abs().max()) if x.numel() else 0.0
-        result.append(WeightDifference(name, "same" if largest == 0 else "differs", largest))
-    known = {tensor.data_ptr() for name, tensor in others.items() if name in mine}  # tied ones have several names
-    idle = ours.WEIGHTS.ignore
-    for name, y in others.items():
-        if name not in mine and y.data_ptr() not in known and not any(template(row.hf).fullmatch(name) for row in idle):
-            result.append(WeightDifference(name, "unknown", math.inf))
-    return result
-
-
-def _named_weights(model: Any) -> dict[str, Tensor]:
-    """A model's tensors under the checkpoint's names."""
-    if hasattr(model, "WEIGHTS"):
-        return export_weights(model, model.WEIGHTS)
-    return {name: x.detach() for name, x in model.state_dict().items()}

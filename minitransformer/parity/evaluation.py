@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +15,28 @@ from minitransformer.parity.operations import Operation
 
 Change = Callable[[dict[str, Tensor], dict[str, Any]], Tensor]
 """Another way to compute an operation, from its roles and constants."""
+
+RECENT = 2**28
+"""Bytes of tensors that are kept to be used again."""
+
+
+class Recent:
+    """Tensors that were used last, as many as fit; the others are read or computed anew."""
+
+    def __init__(self, room: int = RECENT) -> None:
+        self.room, self._kept = room, OrderedDict[Hashable, Tensor]()
+
+    def get(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """The tensor of this key."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        x = make()
+        self._kept[key] = x
+        used = sum(kept.nbytes for kept in self._kept.values())
+        while used > self.room and self._kept:
+            used -= self._kept.popitem(last=False)[1].nbytes
+        return x
 
 
 class Evaluator:
@@ -35,7 +58,7 @@ class Evaluator:
     ) -> None:
         self.by_name = {operation.name: operation for operation in operations}
         self.given, self.parameters, self.theirs = given, parameters, theirs
-        self._exact: dict[tuple[str, str | None], Tensor] = {}
+        self._exact = Recent()
 
     def value(self, name: str) -> Tensor:
         """Their tensor, or what ours is where they wrote none."""
@@ -45,11 +68,10 @@ class Evaluator:
 
     def compute(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """What an operation gives for their inputs, in float64 or with all in another type."""
-        key = (name, None if dtype is None else str(dtype))
-        if key not in self._exact:
-            operation = self.by_name[name]
-            self._exact[key] = compute(operation.kind, self.roles(operation, dtype), operation.constants)
-        return self._exact[key]
+        operation = self.by_name[name]
+        return self._exact.get(
+            (name, dtype), lambda: compute(operation.kind, self.roles(operation, dtype), operation.constants)
+        )
 
     def roles(self, operation: Operation, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Inputs and parameters of an operation, by role."""

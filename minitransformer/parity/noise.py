@@ -6,6 +6,7 @@ logits and for attention weights. What a mask hides is not counted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from minitransformer.parity.operations import Operation
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MOST_NUMBERS = 2**20
-"""Of a result on which noise is measured; of larger ones the first tokens are taken."""
+"""Of a result on which noise is measured, of larger ones some tokens are taken; and that are compared at once."""
 
 
 def error(x: Tensor, right: Tensor, mask: Tensor | None = None) -> float:
@@ -28,34 +29,57 @@ def error(x: Tensor, right: Tensor, mask: Tensor | None = None) -> float:
         right: what it should be.
         mask: true at what counts.
     """
-    x, right = x.to(torch.float64), right.to(torch.float64)
-    if mask is not None:
-        mask = mask.expand(right.shape)
-        x, right = x[mask], right[mask]
-    if not right.numel():
+    if not x.numel():
         return 0.0
-    size = float(right.pow(2).mean().sqrt())
-    largest = float((x - right).abs().max())
-    if largest != largest:
-        return float("inf")
+    count, square, largest = 0, 0.0, 0.0
+    seen = None if mask is None else mask.expand(right.shape).flatten()
+    a, b = x.flatten(), right.flatten()
+    for start in range(0, len(a), MOST_NUMBERS):  # a large one at once would need several times its memory
+        part = slice(start, start + MOST_NUMBERS)
+        mine, theirs = b[part].double(), a[part].double()
+        if seen is not None:
+            mine, theirs = mine[seen[part]], theirs[seen[part]]
+        if not len(mine):
+            continue
+        furthest = float((theirs - mine).abs().max())
+        if furthest != furthest:
+            return float("inf")
+        count, square, largest = count + len(mine), square + float(mine.pow(2).sum()), max(largest, furthest)
+    size = (square / max(count, 1)) ** 0.5
     return largest / size if size else (largest and float("inf"))
 
 
 def measure(operation: Operation, tensors: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, float]:
     """Type -> error of the operation computed in it, on recorded inputs: the largest of three orders of summation."""
     roles, constants = operation.roles(tensors, parameters), dict(operation.constants)
-    if operation.kind == "linear" and _product(operation.shape) > MOST_NUMBERS:
-        x = roles["x"]
-        rows = max(1, MOST_NUMBERS // max(1, operation.shape[-1] * len(x)))
-        roles["x"] = x[:, :rows] if x.dim() > 2 and "tokens" not in constants else x
+    if math.prod(operation.shape) > MOST_NUMBERS and "tokens" not in constants:
+        roles = _fewer(operation, roles)
     return {name: max(_errors(operation, roles, constants, dtype)) for name, dtype in DTYPES.items()}
 
 
-def _product(shape: tuple[int, ...]) -> int:
-    result = 1
-    for size in shape:
-        result *= size
-    return result
+TOKENS = {
+    "linear": {"x": -2},
+    "attention.raw_scores": {"q": -2},
+    "attention.scores": {"raw_scores": -2, "bias": -2, "mask": -2},
+    "attention.pattern": {"scores": -2},
+    "attention.mixed": {"pattern": -2},
+}
+"""Kinds of which results are large -> their roles, and where they have the axis of tokens that ask."""
+
+
+def _fewer(operation: Operation, roles: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The roles for some tokens, evenly spread; their results have about `MOST_NUMBERS` numbers."""
+    axes = TOKENS.get(operation.kind, {})
+    if not axes:
+        return roles
+    first = next(iter(axes))
+    length = roles[first].shape[axes[first]]
+    count = max(1, length * MOST_NUMBERS // math.prod(operation.shape))
+    places = torch.linspace(0, length - 1, count).round().long()
+    return {
+        role: x.index_select(axes[role], places) if role in axes and x.shape[axes[role]] == length else x
+        for role, x in roles.items()
+    }
 
 
 def _errors(operation: Operation, roles: dict[str, Tensor], constants: dict[str, Any], dtype: torch.dtype) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from minitransformer.parity.comparison import Comparison, Row
+from minitransformer.parity.findings import Comparison, Row
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1b1b1b }

@@ -285,9 +285,22 @@ class Trace:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type it was computed in."""
-        dtype: torch.dtype = getattr(torch, self.manifest["dtype"])
-        return dtype
+        """The type it was computed in.
+
+        Raises:
+            ParityError: the manifest names none.
+        """
+        kinds = {str(kind).removeprefix("torch."): kind for kind in _NAMES if kind.is_floating_point}
+        said = self.manifest.get("dtype")
+        if not isinstance(said, str) or said not in kinds:
+            raise ParityError(f"{self.folder / MANIFEST} is damaged: its dtype is {said!r}. Trace the model again")
+        return kinds[said]
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What the model was called with."""
+        told = self.manifest["inputs"]
+        return {name: torch.tensor(x) for name, x in told.items() if name not in ("text", "tokens")}
 
     def load_model(self, source: str | Path | None = None) -> PretrainedModel:
         """The model that was traced, in float64.

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 from unittest import mock
@@ -42,8 +43,9 @@ def reference_twin(class_name: str, *, seed: int = 0, dtype: torch.dtype = torch
     return repaired(redraw(model_class(settings).to(dtype), seed).eval())
 
 
-def wide(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """``forward``, but what it rounds from float64 to float32 on the way (T5's norms, some losses) stays in float64."""
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """Meanwhile, what is rounded from float64 to float32 on the way (T5's norms, some losses) stays in float64."""
     to, to_float = Tensor.to, Tensor.float
 
     def to_unless_double(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -52,9 +54,39 @@ def wide(forward: Callable[..., Any]) -> Callable[..., Any]:
     def float_unless_double(x: Tensor) -> Tensor:
         return x if x.dtype == torch.float64 else to_float(x)
 
+    with mock.patch.multiple(Tensor, to=to_unless_double, float=float_unless_double):
+        yield
+
+
+@contextmanager
+def type_as_or_to() -> Iterator[None]:
+    """Meanwhile, ``x.type_as(dtype=...)`` does what Transformer-XL means by it."""
+    type_as = Tensor.type_as
+
+    def repaired_type_as(x: Tensor, *other: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        return type_as(x, *other) if dtype is None else x.to(dtype)
+
+    with mock.patch.object(Tensor, "type_as", repaired_type_as):
+        yield
+
+
+@contextmanager
+def running(model: nn.Module) -> Iterator[None]:
+    """Lets a model of transformers run, as exactly as its type is."""
+    with ExitStack() as stack:
+        if getattr(getattr(model, "config", None), "model_type", None) == "transfo-xl":
+            stack.enter_context(type_as_or_to())
+        if any(p.dtype == torch.float64 for p in model.parameters()):
+            stack.enter_context(in_float64())
+        yield
+
+
+def wide(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward``, but what it rounds from float64 to float32 on the way stays in float64."""
+
     @wraps(forward)
     def wide_forward(*args: Any, **kwargs: Any) -> Any:
-        with mock.patch.multiple(Tensor, to=to_unless_double, float=float_unless_double):
+        with in_float64():
             return forward(*args, **kwargs)
 
     return wide_forward
@@ -78,13 +110,10 @@ def repaired(model: Any) -> Any:
         return model
     dtype = model.base_model.word_emb.emb_layers[0].weight.dtype
     model.to(torch.float32).to(dtype)  # its from_pretrained rounds some parameters to float32; here all are rounded
-    forward, save, type_as = model.forward, model.save_pretrained, Tensor.type_as
-
-    def type_as_or_to(x: Tensor, *other: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        return type_as(x, *other) if dtype is None else x.to(dtype)
+    forward, save = model.forward, model.save_pretrained
 
     def repaired_forward(*args: Any, **kwargs: Any) -> Any:
-        with mock.patch.object(Tensor, "type_as", type_as_or_to):
+        with type_as_or_to():
             return forward(*args, **kwargs)
 
     def repaired_save(folder: Any) -> None:

@@ -182,5 +182,5 @@ class TranslationPipeline(Text2TextGenerationPipeline):
     def forward(self, inputs: Chunk, *, tgt_lang: str | None = None, **options: Any) -> Chunk:
         """Generate; the first token says the target language, where there are several."""
         if tgt_lang is not None and self.tokenizer.languages:
-            options.setdefault("forced_bos_token_id", self.tokenizer.token_to_id(tgt_lang))
+            options.setdefault("forced_bos_token_id", self.tokenizer.language_id(tgt_lang))
         return super().forward(inputs, **options)

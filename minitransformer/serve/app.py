@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from minitransformer import __version__
 from minitransformer.serve.answers import (
@@ -32,11 +32,11 @@ from minitransformer.serve.guards import Guard, refuse
 from minitransformer.serve.metrics import Metrics
 from minitransformer.serve.models import Served, Shelf, compute_type
 from minitransformer.serve.openapi import document
-from minitransformer.serve.page import page_routes
+from minitransformer.serve.page import index, page_routes
 from minitransformer.serve.settings import Settings
 
 if TYPE_CHECKING:
-    from starlette.types import Receive
+    from starlette.types import Receive, Scope
 
 BODY_SECONDS = 30.0
 """In which a body must have arrived."""
@@ -70,9 +70,9 @@ class Server:
         call = read_call(served, task, body, self.settings.max_inputs)
         return await self._answer(request, served, call)
 
-    async def first(self, request: Request) -> Response:
-        """POST / and /predict: the only or first model."""
-        return await self.infer(request)
+    async def root(self, request: Request) -> Response:
+        """GET /: the page; POST / as POST /predict: the only or first model."""
+        return await (self.infer(request) if request.method == "POST" else index(request))
 
     async def generate(self, request: Request) -> Response:
         """POST .../generate and .../generate_stream, as text-generation-inference has them."""
@@ -431,8 +431,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
         Route("/api/tasks", server.tasks),
         Route("/api/models/{id:path}", server.model),
         Route("/status/{id:path}", server.status),
-        Route("/", server.first, methods=["POST"]),
-        Route("/predict", server.first, methods=["POST"]),
+        Route("/", server.root, methods=["GET", "POST"]),
+        Route("/predict", server.infer, methods=["POST"]),
         Route("/generate", server.generate, methods=["POST"]),
         Route("/generate_stream", server.generate, methods=["POST"]),
         Route("/v1/completions", server.complete, methods=["POST"]),
@@ -443,8 +443,8 @@ def create_app(settings: Settings | None = None) -> Starlette:
         Route(models + "/v1/chat/completions", server.chat, methods=["POST"]),
         Route(models + "/generate", server.generate, methods=["POST"]),
         Route(models + "/generate_stream", server.generate, methods=["POST"]),
-        Route(models + "/health", server.health),
-        Route(models + "/info", server.info),
+        Whole(models + "/health", server.health),
+        Whole(models + "/info", server.info),
         Route(models, server.infer, methods=["POST"]),
         *page_routes(server.shelf),
     ]
@@ -453,6 +453,15 @@ def create_app(settings: Settings | None = None) -> Starlette:
     app.state.server = server
     app.add_middleware(Guard, settings=server.settings, metrics=server.metrics)
     return app
+
+
+class Whole(Route):
+    """A route whose path no later one may take for the name of a model: another method gets 405."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the path is this one's, whatever the method."""
+        match, child = super().matches(scope)
+        return (Match.FULL if match is Match.PARTIAL else match), child
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:

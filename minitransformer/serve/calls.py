@@ -22,6 +22,11 @@ COMPLETION = {  # what /v1/completions calls otherwise
     "n": "num_return_sequences",
 }
 COMPLETION_IGNORED = ("user", "stream_options")
+COMPLETION_UNSAID = {  # what is offered only by the value that asks for nothing, besides null
+    "suffix": ("",),
+    "logit_bias": ({},),
+    "logprobs": (False, 0),
+}
 PAIR = '{"question": ..., "context": ...}'
 
 
@@ -82,10 +87,14 @@ def read_call(served: Served, task: str, body: Mapping[str, Any], max_inputs: in
         raise wrong('"inputs" is missing: send {"inputs": ..., "parameters": {...}}')
     parameters = given_parameters(body)
     if vectors:
-        parameters |= {name: body[name] for name in ROOT_OF_VECTORS if body.get(name) is not None}
-    stream = body.get("stream") or False
-    check_type("stream", stream, bool, "true or false")
-    stream = bool(parameters.pop("stream", stream))
+        at_root = {name: body[name] for name in ROOT_OF_VECTORS if body.get(name) is not None}
+        read_parameters("feature-extraction", {name: parameters[name] for name in at_root.keys() & parameters.keys()})
+        parameters |= at_root
+    stream = False
+    for said in (body.get("stream"), parameters.pop("stream", None)):
+        if said is not None:
+            check_type("stream", said, bool, "true or false")
+            stream = said
     if stream and task != "text-generation":
         raise invalid(f"only text-generation comes as a stream, not {task}: leave stream out")
     inputs, single = read_inputs(task, body["inputs"], max_inputs)
@@ -180,7 +189,7 @@ def read_task_parameters(call: Call, parameters: dict[str, Any]) -> None:
     """Share out parameters among the pipeline's options and what is ours."""
     task = call.task
     if task == "text-generation":
-        parameters = {k: v for k, v in parameters.items() if not (k in REFUSED and v in (None, False))}
+        parameters = {k: v for k, v in parameters.items() if not (k in REFUSED and v is False)}
     options = read_parameters("feature-extraction" if task == SIMILARITY else task, parameters)
     extra = call.extra
     match task:
@@ -228,9 +237,13 @@ def read_completion(served: Served, body: Mapping[str, Any], max_inputs: int) ->
     rest = {
         k: v for k, v in body.items() if v is not None and k not in ("prompt", "model", "stream", *COMPLETION_IGNORED)
     }
-    for name in ("suffix", "logit_bias", "logprobs"):
-        if rest.pop(name, None) not in (None, {}, 0, False):
+    for name, nothing in COMPLETION_UNSAID.items():
+        if name in rest and not any(type(rest[name]) is type(value) and rest[name] == value for value in nothing):
             raise invalid(f"{name} is not offered: leave it out")
+        rest.pop(name, None)
+    for name, ours in COMPLETION.items():
+        if name in rest and ours in rest:
+            raise invalid(f"{name} and {ours} are one option: leave one of them out")
     parameters = {COMPLETION.get(name, name): value for name, value in rest.items()}
     if parameters.get("temperature") == 0 and not isinstance(parameters["temperature"], bool):
         parameters = {**parameters, "do_sample": False}
@@ -239,7 +252,7 @@ def read_completion(served: Served, body: Mapping[str, Any], max_inputs: int) ->
     call = read_call(
         served,
         "text-generation",
-        {"inputs": body["prompt"], "parameters": parameters, "stream": body.get("stream")},
+        {"inputs": body["prompt"], "parameters": parameters, "stream": body.get("stream"), "model": body.get("model")},
         max_inputs,
     )
     return call

@@ -61,7 +61,11 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             event: Event | ApiError | None = self.first
             while event is not None and not self.gone.done():
-                await send({"type": "http.response.body", "body": self._line(event), "more_body": True})
+                try:
+                    line = self._line(event)
+                except ApiError as error:
+                    event, line = error, self._line(error)
+                await send({"type": "http.response.body", "body": line, "more_body": True})
                 if isinstance(event, ApiError) or event["details"] is not None:
                     if self.head_event is not None:
                         await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})

@@ -7,6 +7,7 @@ may take away (tokens.text has the piece; ``special`` tokens show none).
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -120,12 +121,8 @@ class Writing:
         self.logprobs = self.tokens.scores[0].float().log_softmax(dim=-1)
         self.ids.append(number)
         special = number in self.pipe.tokenizer.all_special_ids
-        return {
-            "id": number,
-            "text": self.text.add(number),
-            "logprob": float(self.logprobs[number]),
-            "special": special,
-        }
+        logprob = finite(float(self.logprobs[number]))
+        return {"id": number, "text": self.text.add(number), "logprob": logprob, "special": special}
 
     def _end(self, token: Event | None) -> None:
         rest = self.text.rest()
@@ -164,11 +161,22 @@ class Writing:
         """The prompt's tokens, each with its log probability after those before it; the first has none."""
         ids = self.chunk["input_ids"][0].tolist()
         logprobs: Tensor = self.pipe.call_model(self.chunk).logits[0].float().log_softmax(dim=-1)
-        values = [None, *(float(logprobs[i, token]) for i, token in enumerate(ids[1:]))]
+        values = [None, *(finite(float(logprobs[i, token])) for i, token in enumerate(ids[1:]))]
         texts = (self.pipe.tokenizer.decode([token]) for token in ids)
         return [
             {"id": token, "text": text, "logprob": value} for token, text, value in zip(ids, texts, values, strict=True)
         ]
+
+
+def finite(logprob: float) -> float:
+    """The log probability of a token itself.
+
+    Raises:
+        ApiError: it is none, as penalties and biases beyond all measure make it.
+    """
+    if not math.isfinite(logprob):
+        raise failed("Inference failed: the probability of a token is no number")
+    return logprob
 
 
 def describe(pipe: Pipeline, number: int, logprob: float) -> Event:

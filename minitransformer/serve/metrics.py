@@ -73,14 +73,16 @@ class Metrics:
         with self.lock:
             lines = [*head(f"{PREFIX}requests_total", "Answers.", "counter")]
             for (model, task, status), number in sorted(self.answers.items()):
-                lines.append(f'{PREFIX}requests_total{{model="{model}",task="{task}",code="{status}"}} {number}')
+                labels = f'model="{quoted(model)}",task="{task}",code="{status}"'
+                lines.append(f"{PREFIX}requests_total{{{labels}}} {number}")
             for name, text, values in (
                 ("waiting", "Requests that wait.", waiting),
                 ("streams", "Texts that are being written.", writing),
                 ("loaded", "Models in memory.", dict.fromkeys(loaded, 1)),
             ):
                 lines += head(PREFIX + name, text, "gauge")
-                lines += [f'{PREFIX}{name}{{model="{model}"}} {value}' for model, value in sorted(values.items())]
+                for model, value in sorted(values.items()):
+                    lines.append(f'{PREFIX}{name}{{model="{quoted(model)}"}} {value}')
             lines += [
                 *head(f"{PREFIX}tokens_total", "Tokens streamed.", "counter"),
                 f"{PREFIX}tokens_total {self.tokens}",
@@ -90,6 +92,11 @@ class Metrics:
             for histogram in (self.seconds, self.queued, self.inference, self.batches):
                 lines += histogram.lines()
         return "\n".join(lines) + "\n"
+
+
+def quoted(name: str) -> str:
+    """A name between quotation marks."""
+    return name.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def head(name: str, text: str, kind: str) -> tuple[str, str]:

@@ -153,11 +153,15 @@ class Served:
 
     @property
     def mask_token(self) -> str | None:
-        """What stands for a missing word, where the page has to say it."""
-        if self.task != "fill-mask":
+        """What stands for a missing word; None where none is filled in, or the files do not say."""
+        if "fill-mask" not in self.tasks:
             return None
-        token = (_read(self.source, "tokenizer_config.json") or {}).get("mask_token", "[MASK]")
-        return str(token.get("content")) if isinstance(token, dict) else str(token)
+        for name in ("tokenizer_config.json", "special_tokens_map.json"):
+            token = (_read(self.source, name) or {}).get("mask_token")
+            token = token.get("content") if isinstance(token, dict) else token
+            if isinstance(token, str):
+                return token
+        return "[MASK]" if Repository(self.source).find("vocab.txt") is not None else None
 
     def describe(self) -> dict[str, Any]:
         """As ``HfApi().model_info`` reads it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from minitransformer import __version__
-from minitransformer.serve.calls import COMPLETION_IGNORED, OPTIONS
-from minitransformer.serve.models import Shelf
-from minitransformer.serve.options import MOST_STOPS, SIMILARITY, nullable, schemas
+from minitransformer.serve.calls import COMPLETION_IGNORED, COMPLETION_UNSAID, OPTIONS
+from minitransformer.serve.models import Served, Shelf
+from minitransformer.serve.options import MOST_LABELS, SIMILARITY, nullable, schemas
 from minitransformer.serve.settings import Settings
 
 Schema = dict[str, Any]
@@ -52,6 +53,7 @@ _DETAILED = _object(
         ),
     }
 )
+_EVENTS: Schema = {"text/event-stream": {"example": 'data:{"index": 1, "token": {"id": 5, "text": "a"}}'}}
 _ERROR = _object({"error": _NAME}, error_type=_NAME, estimated_time={"type": "number"})
 
 ANSWERS: dict[str, Schema] = {  # to one input
@@ -87,28 +89,30 @@ def document(shelf: Shelf, settings: Settings) -> dict[str, Any]:
     """The whole description."""
     paths: dict[str, Any] = {}
     for served in shelf.models.values():
-        paths[f"/models/{served.id}"] = _post(served.task, settings, f"{served.id}: {served.task}")
+        own = f"/models/{served.id}"
+        paths[own] = _post(served, served.task, settings)
         for task in served.tasks:
-            paths[f"/models/{served.id}/pipeline/{task}"] = _post(task, settings, f"{served.id}: {task}")
+            paths[f"{own}/pipeline/{task}"] = _post(served, task, settings)
         if "text-generation" in served.tasks:
-            paths[f"/models/{served.id}/v1/completions"] = {"post": _completion(settings)}
-            paths[f"/models/{served.id}/generate"] = _post(
-                "text-generation", settings, "One text", [_GENERATED, _DETAILED]
-            )
-            paths[f"/models/{served.id}/generate_stream"] = _post(
-                "text-generation", settings, "Token by token", stream=True
-            )
+            paths |= _writing_routes(own, served, settings)
         for name, text in (("health", "Whether it can be asked"), ("info", "What is known of it")):
-            paths[f"/models/{served.id}/{name}"] = _get(text)
+            paths[f"{own}/{name}"] = _get(text)
         paths[f"/status/{served.id}"] = _get("Whether it is loaded")
         paths[f"/api/models/{served.id}"] = _get("As the Hub describes a model")
+    first, writer = shelf.first(), shelf.first_for("text-generation")
+    paths["/"] = {**_get("The page, for browsers"), **_post(first, first.task, settings)}
+    paths["/predict"] = _post(first, first.task, settings)
+    if "text-generation" in writer.tasks:
+        paths |= _writing_routes("", writer, settings)
     for path, text in (
         ("/health", "Whether requests are taken"),
         ("/info", "What is known of the first model"),
         ("/models", "All models"),
         ("/v1/models", "All models, as OpenAI lists them"),
         ("/api/models", "All models"),
+        ("/api/tasks", "The first model of each task"),
         ("/metrics", "Counts and times for Prometheus"),
+        ("/openapi.json", "This description"),
     ):
         paths[path] = _get(text, "text/plain" if path == "/metrics" else "application/json")
     about = {
@@ -123,29 +127,45 @@ def document(shelf: Shelf, settings: Settings) -> dict[str, Any]:
     return {"openapi": "3.1.0", "info": about, "paths": paths, **secured}
 
 
-def _input(task: str) -> Schema:
+def _writing_routes(before: str, served: Served, settings: Settings) -> dict[str, Any]:
+    """Those on which text generation speaks the words of others."""
+    return {
+        f"{before}/v1/completions": {"post": _completion(settings)},
+        f"{before}/generate": _post(served, "text-generation", settings, [_GENERATED, _DETAILED]),
+        f"{before}/generate_stream": _post(served, "text-generation", settings, stream=True),
+    }
+
+
+def _input(task: str, mask: str | None) -> Schema:
     if task == "question-answering":
         return {**_object({"question": _TEXT, "context": _TEXT}), "additionalProperties": False}
     if task == "text-classification":
-        pair = {**_object({"text": _TEXT}, text_pair=_TEXT), "additionalProperties": False}
+        pair = {**_object({"text": _TEXT}, text_pair=nullable(_TEXT)), "additionalProperties": False}
         return {"anyOf": [_TEXT, pair]}
+    if task == "fill-mask" and mask is not None:
+        return {"type": "string", "pattern": re.escape(mask), "examples": [f"The {mask} barked."]}
     return {"type": "string"} if task == "text-generation" else _TEXT
 
 
-def body(task: str, settings: Settings) -> Schema:
-    """What a task is sent."""
+def body(task: str, settings: Settings, mask: str | None = None) -> Schema:
+    """What a task is sent; a text for fill-mask has the mask in it."""
     most = settings.max_inputs
     if task == SIMILARITY:
         sentences = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": most}
         inputs: Schema = _object({"source_sentence": _TEXT, "sentences": sentences})
     else:
-        one = _input(task)
+        one = _input(task, mask)
         inputs = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": most}]}
     table = schemas(task)
     parameters: Schema = {"type": "object", "properties": table, "additionalProperties": False}
     required = {"inputs": inputs}
     if task == "zero-shot-classification":
-        parameters["required"] = ["candidate_labels"]
+        labels = _list(_NAME) | {"minItems": 1, "maxItems": MOST_LABELS}
+        either = {
+            "anyOf": [{"type": "string", "pattern": r"[^\s,]"}, labels],
+            "description": "texts, or one with commas",
+        }
+        parameters |= {"properties": {**table, "candidate_labels": either}, "required": ["candidate_labels"]}
         required["parameters"] = parameters
     options = {
         "type": "object",
@@ -165,32 +185,25 @@ def body(task: str, settings: Settings) -> Schema:
 
 
 def _post(
-    task: str, settings: Settings, text: str, answers: list[Schema] | None = None, stream: bool = False
+    served: Served, task: str, settings: Settings, answers: list[Schema] | None = None, stream: bool = False
 ) -> dict[str, Any]:
     one = ANSWERS[task]
     answer = {"anyOf": answers} if answers else {"anyOf": [one, {"type": "array"}]}
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     if task == "text-generation":
-        events = {"text/event-stream": {"schema": {"type": "string"}}}
-        content = events if stream else {**content, **events}
+        content = _EVENTS if stream else {**content, **_EVENTS}
+    schema = body(task, settings, served.mask_token)
     return {
         "post": {
-            "summary": text,
-            "requestBody": {"required": True, "content": {"application/json": {"schema": body(task, settings)}}},
+            "summary": f"{served.id}: {task}{', token by token' if stream else ''}",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
             "responses": {"200": {"description": "The answer", "content": content}, **_errors()},
         }
     }
 
 
 def _completion(settings: Settings) -> dict[str, Any]:
-    table = {k: v for k, v in schemas("text-generation").items() if k not in ("details", "decoder_input_details")}
-    stop = {
-        "anyOf": [
-            {"type": "string"},
-            {"type": "array", "items": {"type": "string"}, "maxItems": MOST_STOPS},
-            {"type": "null"},
-        ]
-    }
+    table = schemas("text-generation")
     properties = {
         **table,
         "prompt": {"anyOf": [_NAME, {**_list(_NAME), "minItems": 1, "maxItems": settings.max_inputs}]},
@@ -198,14 +211,15 @@ def _completion(settings: Settings) -> dict[str, Any]:
         "max_tokens": table["max_new_tokens"],
         "n": nullable({"type": "integer", "minimum": 1, "maximum": 32}),
         "echo": nullable({"type": "boolean"}),
-        "stop": stop,
         "stream": nullable({"type": "boolean"}),
+        "temperature": {"type": ["number", "null"], "minimum": 0, "description": "0 takes the likeliest token"},
         **{name: {} for name in COMPLETION_IGNORED},
+        **{name: {"enum": [*nothing, None]} for name, nothing in COMPLETION_UNSAID.items()},
     }
     schema = {"type": "object", "properties": properties, "required": ["prompt"], "additionalProperties": False}
     choice = _object({"index": {"type": "integer"}, "text": _NAME, "finish_reason": {"type": ["string", "null"]}})
     answer = _object({"id": _NAME, "object": _NAME, "choices": _list(choice), "usage": {"type": "object"}})
-    content = {"application/json": {"schema": answer}, "text/event-stream": {"schema": {"type": "string"}}}
+    content = {"application/json": {"schema": answer}, **_EVENTS}
     return {
         "summary": "Continue a prompt, in the words of OpenAI",
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},

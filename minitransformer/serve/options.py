@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from minitransformer.errors import PipelineError, did_you_mean
 from minitransformer.generation.config import ARGUMENTS, NOT_OFFERED, WITHOUT_EFFECT
+from minitransformer.options import MOST as INTEGERS
 from minitransformer.options import Count, Natural, Only, Option, Range, declared, shown
 from minitransformer.pipelines import pipeline_options
 from minitransformer.serve.errors import invalid, wrong
@@ -49,7 +50,10 @@ REFUSED = {  # what the API of text-generation knows and we do not do
 }
 
 Penalty = Annotated[float, Range(least=-2, most=2)]
-Stops = Annotated[list[str], Only(lambda texts: len(texts) <= MOST_STOPS, f"a list of at most {MOST_STOPS} texts")]
+Stops = Annotated[
+    list[str],
+    Only(lambda texts: len(texts) <= MOST_STOPS and all(texts), f"a list of at most {MOST_STOPS} texts, none empty"),
+]
 
 
 def _of_text_generation(
@@ -102,7 +106,12 @@ def task_options(task: str) -> dict[str, Option]:
 
 def schemas(task: str) -> dict[str, dict[str, Any]]:
     """The same as JSON Schema."""
-    return {name: nullable(bounded(name, option.schema() or {})) for name, option in task_options(task).items()}
+    found = {name: nullable(bounded(name, option.schema() or {})) for name, option in task_options(task).items()}
+    if task == "text-generation":
+        several = {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": MOST_STOPS}
+        found["stop"]["anyOf"] = [{"type": "string"}, several, {"type": "null"}]
+        found["watermark"] = {"enum": [False, None], "description": f"is not offered: {REFUSED['watermark']}"}
+    return found
 
 
 def nullable(schema: dict[str, Any]) -> dict[str, Any]:
@@ -113,10 +122,19 @@ def nullable(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def bounded(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema with the most that a caller may ask for."""
-    if name in MOST and "anyOf" in schema:
+    """A schema with the most that a caller may ask for: of all numbers, what 64 bits hold."""
+    if "anyOf" in schema:
         return {**schema, "anyOf": [bounded(name, each) for each in schema["anyOf"]]}
-    return {**schema, "maximum": MOST[name]} if name in MOST and schema.get("type") == "integer" else schema
+    if "items" in schema:
+        return {**schema, "items": bounded("", schema["items"])}
+    if schema.get("type") != "integer":
+        return schema
+    return {
+        "minimum": -INTEGERS - 1,
+        "maximum": INTEGERS,
+        **schema,
+        **({"maximum": MOST[name]} if name in MOST else {}),
+    }
 
 
 def read_parameters(task: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Settings:
     max_waiting: int = 64
     max_models: int | None = None
     grace: float = 10.0
-    load_wait: float = 10.0
+    load_wait: float = 30.0
     deadline: float = 60.0
     max_inputs: int = 32
     max_body: int = 1 << 20

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from minitransformer.errors import StudyError
+from minitransformer.files import draft_of
 from minitransformer.study.anatomy import Stack, named_stack, stacks, top_stack
 from minitransformer.study.results import Result
 from minitransformer.study.runs import Inputs, Run, logits_of, run
@@ -166,15 +168,28 @@ class TunedLens:
         return Result(torch.stack(values), ("layer",), title="divergence from the answer, nats")
 
     def save(self, path: str | Path) -> None:
-        """Write the maps as safetensors."""
+        """Write the maps as safetensors.
+
+        Raises:
+            StudyError: there are none yet.
+            SavingError: the file cannot be written.
+        """
         if self.weights is None or self.biases is None:
             raise StudyError("this lens has learnt nothing yet: call fit()")
-        save_file({"weights": self.weights.contiguous(), "biases": self.biases.contiguous()}, path)
+        with draft_of(path) as draft:
+            save_file({"weights": self.weights.contiguous(), "biases": self.biases.contiguous()}, draft)
 
     def load(self, path: str | Path) -> TunedLens:
-        """Read what ``save`` wrote; returns the lens itself."""
-        tensors = load_file(path)
-        self.weights, self.biases = tensors["weights"], tensors["biases"]
+        """Read what ``save`` wrote; returns the lens itself.
+
+        Raises:
+            StudyError: the file is not of a lens, or damaged.
+        """
+        try:
+            tensors = load_file(path)
+            self.weights, self.biases = tensors["weights"], tensors["biases"]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise StudyError(f"{path} cannot be read as a lens ({error}): give a file that save() wrote") from error
         return self
 
     def _begin(self, stream: Tensor) -> tuple[Tensor, Tensor]:

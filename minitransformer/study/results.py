@@ -13,7 +13,10 @@ from torch import Tensor
 
 from minitransformer.errors import StudyError, did_you_mean
 from minitransformer.files import write_whole
+from minitransformer.jsons import read_json
 
+LARGEST = 2**30
+"""Bytes of a file of results."""
 SHOWN = 24
 """Rows and columns that a printed table has at most."""
 
@@ -130,10 +133,17 @@ class Result:
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
-        """Read what ``save`` wrote."""
-        raw = json.loads(Path(path).read_text(encoding="utf-8"))
-        values = torch.tensor(_without_null(raw["values"]), dtype=torch.float64)
-        return cls(values, tuple(raw["axes"]), raw["labels"], raw["title"], raw["about"])
+        """Read what ``save`` wrote.
+
+        Raises:
+            StudyError: the file is not of a result, or damaged.
+        """
+        raw = read_json(Path(path), error=StudyError, largest=LARGEST)
+        try:
+            values = torch.tensor(_without_null(raw["values"]), dtype=torch.float64)
+            return cls(values, tuple(raw["axes"]), dict(raw["labels"]), str(raw["title"]), dict(raw["about"]))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise StudyError(f"{path} holds no result ({error}): give a file that save() wrote") from error
 
     def plot(self, path: str | Path | None = None, *, ax: Any = None) -> Any:
         """Draw bars for one axis, a field of colours for two; needs matplotlib.

@@ -17,8 +17,11 @@ from minitransformer.tokenization.files import collect_settings, load_backend
 from minitransformer.tokenization.fsmt import FSMTTokenizer
 from minitransformer.tokenization.gpt import OpenAIGPTTokenizer
 from minitransformer.tokenization.gpt2 import GPT2Tokenizer
+from minitransformer.tokenization.m2m100 import M2M100Tokenizer
 from minitransformer.tokenization.marian import MarianTokenizer
 from minitransformer.tokenization.mbart import MBart50Tokenizer, MBartTokenizer
+from minitransformer.tokenization.nllb import NllbTokenizer
+from minitransformer.tokenization.pegasus import PegasusTokenizer
 from minitransformer.tokenization.roberta import BartTokenizer, RobertaTokenizer
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES
 from minitransformer.tokenization.strategies import logger
@@ -34,10 +37,13 @@ FAMILIES: dict[str, type[Tokenizer]] = {
     "electra": ElectraTokenizer,
     "fsmt": FSMTTokenizer,
     "gpt2": GPT2Tokenizer,
+    "m2m_100": M2M100Tokenizer,
     "marian": MarianTokenizer,
     "mbart": MBartTokenizer,
     "mbart50": MBart50Tokenizer,
+    "nllb": NllbTokenizer,
     "openai-gpt": OpenAIGPTTokenizer,
+    "pegasus": PegasusTokenizer,
     "roberta": RobertaTokenizer,
     "t5": T5Tokenizer,
     "transfo-xl": TransfoXLTokenizer,
@@ -153,7 +159,7 @@ def guess_family(source: Repository) -> type[Tokenizer]:
     if source.find("vocab-src.json"):
         return FSMTTokenizer
     if source.find("sentencepiece.bpe.model"):
-        return MBartTokenizer
+        return M2M100Tokenizer if source.find("vocab.json") else MBartTokenizer
     if path := source.find("spiece.model"):
         return AlbertTokenizer if b"[CLS]" in path.read_bytes() else T5Tokenizer
     if source.find("merges.txt") and (path := source.find("vocab.json")):
@@ -163,10 +169,11 @@ def guess_family(source: Repository) -> type[Tokenizer]:
     if source.find("vocab.pkl"):
         return TransfoXLTokenizer
     raise MissingFileError(
-        f"{source} has no tokenizer. Accepted: tokenizer.json; vocab.txt (BERT); vocab.json and "
-        "merges.txt (GPT-2, RoBERTa, BART, GPT, CTRL); spiece.model (T5, ALBERT); sentencepiece.bpe.model "
-        "(mBART); source.spm, target.spm and vocab.json (Marian); vocab-src.json, vocab-tgt.json and merges.txt "
-        "(FSMT); vocab.pkl (Transformer-XL); beside them tokenizer_config.json or config.json, to tell the family"
+        f"{source} has no tokenizer. Accepted: tokenizer.json; vocab.txt (BERT); vocab.json and merges.txt (GPT-2, "
+        "RoBERTa, BART, GPT, CTRL); spiece.model (T5, ALBERT, Pegasus); sentencepiece.bpe.model (mBART, NLLB; M2M100 "
+        "with vocab.json); source.spm, target.spm and vocab.json (Marian); vocab-src.json, vocab-tgt.json and "
+        "merges.txt (FSMT); vocab.pkl (Transformer-XL); beside them tokenizer_config.json or config.json, to tell the "
+        "family"
     )
 
 

@@ -1,8 +1,7 @@
 """The tokenizers of mBART and mBART-50: SentencePiece with a code for each language.
 
-mBART (cc25) puts the code behind the text, ``X </s> en_XX``; mBART-50 before it, ``en_XX X </s>``. Which code
-is told by ``src_lang`` for what the model reads and by ``tgt_lang`` for what it writes (``text_target``);
-both may be set at any time. Ids are fairseq's: <s> <pad> </s> <unk>, the pieces, the codes, <mask>.
+mBART (cc25) puts the code behind the text, ``X </s> en_XX``; mBART-50 before it, ``en_XX X </s>``. Ids are
+fairseq's: <s> <pad> </s> <unk>, the pieces, the codes, <mask>.
 
 Paper: Liu et al. 2020, section 2; Tang et al. 2020. Reference: ``models/mbart/tokenization_mbart_fast.py``,
 ``models/mbart50/tokenization_mbart50_fast.py``.
@@ -12,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, processors
+from tokenizers import AddedToken
 
-from minitransformer.errors import TokenizerError
-from minitransformer.tokenization.base import Tokenizer
+from minitransformer.tokenization.languages import ManyLanguages
 from minitransformer.tokenization.sentencepiece import build_unigram, read_model
 from minitransformer.tokenization.special_tokens import LIST_ROLE
 
@@ -34,7 +32,7 @@ ML50 = CC25 + tuple(
 """The languages of mBART-50, in the order of their ids."""
 
 
-class MBartTokenizer(Tokenizer):
+class MBartTokenizer(ManyLanguages):
     """SentencePiece; ``X </s> code``."""
 
     class_name = "MBartTokenizer"
@@ -51,7 +49,8 @@ class MBartTokenizer(Tokenizer):
     }
     settings = {"src_lang": None, "tgt_lang": None, "sp_model_kwargs": {}}
     languages = CC25
-    code_goes_first: ClassVar[bool] = False
+    first_language, other_language = "en_XX", "ro_RO"
+    code_goes_first = False
 
     def __init__(
         self,
@@ -77,58 +76,6 @@ class MBartTokenizer(Tokenizer):
         vocabulary += [(piece.text, piece.score) for piece in model.pieces[3:]]  # without <unk> <s> </s>
         vocabulary += [(name, 0.0) for name in (*cls.languages, "<mask>")]
         return build_unigram(model, path, vocabulary, names.index("<unk>"), compat=settings.get("compat"))
-
-    def configure(self) -> None:
-        self.src_lang = self.options["src_lang"] or "en_XX"
-        self.tgt_lang = self.options["tgt_lang"]
-
-    @property
-    def lang_code_to_id(self) -> dict[str, int]:
-        """Code -> id."""
-        return {code: self.backend.token_to_id(code) for code in self.languages}
-
-    @property
-    def src_lang(self) -> str:
-        """The code of the language that the model reads."""
-        return str(self.options["src_lang"])
-
-    @src_lang.setter
-    def src_lang(self, code: str) -> None:
-        self.check_language(code, "src_lang")
-        with self._lock:
-            self.options["src_lang"] = code
-            self._frame(code)
-
-    @property
-    def tgt_lang(self) -> str | None:
-        """The code of the language that the model writes."""
-        code = self.options["tgt_lang"]
-        return None if code is None else str(code)
-
-    @tgt_lang.setter
-    def tgt_lang(self, code: str | None) -> None:
-        if code is not None:
-            self.check_language(code, "tgt_lang")
-        self.options["tgt_lang"] = code
-
-    def use_source_language(self) -> None:
-        self._frame(self.src_lang)
-
-    def use_target_language(self) -> None:
-        if self.tgt_lang is None:
-            raise TokenizerError("text_target needs a language: set tokenizer.tgt_lang, for example to 'ro_RO'")
-        self._frame(self.tgt_lang)
-
-    def _frame(self, code: str) -> None:
-        end = str(self.eos_token)
-        before, after = ([code], [end]) if self.code_goes_first else ([], [end, code])
-        template = processors.TemplateProcessing(
-            single=[*before, "$A", *after],
-            pair=[*before, "$A", "$B", *after],
-            special_tokens=[(token, self.backend.token_to_id(token)) for token in (*before, *after)],
-        )
-        with self._lock:
-            self.backend.post_processor = template
 
 
 class MBart50Tokenizer(MBartTokenizer):

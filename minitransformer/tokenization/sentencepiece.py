@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -30,7 +30,7 @@ from minitransformer.tokenization.files import build_or_explain
 
 SPACE = "▁"
 """Stands for a blank in pieces."""
-UNIGRAM = 1
+UNIGRAM, BPE = 1, 2
 MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
 
@@ -59,7 +59,7 @@ class SentencePieceModel:
 
     Attributes:
         pieces: by id.
-        model_type: 1 is unigram.
+        model_type: `UNIGRAM` or `BPE`.
         unk_id: the id of the unknown piece.
         charsmap: the table of character replacements, in SentencePiece's own format; empty for none.
         add_dummy_prefix: a blank goes before the text.
@@ -74,11 +74,15 @@ class SentencePieceModel:
     remove_extra_whitespaces: bool = True
 
 
-def read_model(path: Path) -> SentencePieceModel:
+def read_model(path: Path, kinds: Collection[int] = (UNIGRAM,)) -> SentencePieceModel:
     """Read a SentencePiece file.
 
+    Args:
+        path: the file.
+        kinds: the types of model that the family has.
+
     Raises:
-        TokenizerError: the file is truncated, no SentencePiece file, or no unigram model.
+        TokenizerError: the file is truncated, no SentencePiece file, or its model is of another type.
     """
     check_no_pointer(path)
     model, known = SentencePieceModel(), set[str]()
@@ -105,9 +109,10 @@ def read_model(path: Path) -> SentencePieceModel:
         raise TokenizerError(f"{path} is truncated, or no SentencePiece model: {error}") from error
     if not model.pieces:
         raise TokenizerError(f"{path} is no SentencePiece model: it has no pieces")
-    if model.model_type != UNIGRAM:
+    if model.model_type not in kinds:
         kind = MODEL_TYPES.get(model.model_type, model.model_type)
-        raise TokenizerError(f"{path} is a SentencePiece model of type {kind}; only unigram models are supported")
+        known = " and ".join(MODEL_TYPES[known] for known in kinds)
+        raise TokenizerError(f"{path} is a SentencePiece model of type {kind}; only {known} models are supported")
     if not 0 <= model.unk_id < len(model.pieces):
         raise TokenizerError(f"{path} names {model.unk_id} as unknown piece, but has {len(model.pieces)} pieces")
     return model
@@ -224,7 +229,7 @@ def build_unigram(
     """
     defined = {} if compat == "transformers" else score_defined(model)
     vocabulary = [(text, defined.get(text, score)) for text, score in vocabulary]
-    backend = tokenizers.Tokenizer(build_or_explain(lambda: models.Unigram(vocabulary, unk_id), path))
+    backend = tokenizers.Tokenizer(build_or_explain(lambda: make_model(model, vocabulary, unk_id), path))
     kinds = (Kind.CONTROL, Kind.USER_DEFINED)
     control = [piece for piece in model.pieces if piece.kind in kinds and piece.text not in defined]
     backend.add_tokens(
@@ -235,6 +240,35 @@ def build_unigram(
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=prepend)
     backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme=prepend)
     return backend
+
+
+def make_model(model: SentencePieceModel, vocabulary: list[tuple[str, float]], unk_id: int) -> Any:
+    """The backend's model of these pieces and scores."""
+    if model.model_type == UNIGRAM:
+        return models.Unigram(vocabulary, unk_id)
+    order = {piece.text: i for i, piece in enumerate(model.pieces)}
+    merges = merges_by_score(dict(vocabulary), order)
+    return models.BPE(
+        {text: i for i, (text, _) in enumerate(vocabulary)}, merges, unk_token=vocabulary[unk_id][0], fuse_unk=True
+    )
+
+
+def merges_by_score(scores: Mapping[str, float], order: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The merges that lead to the pieces of a model of byte-pair encoding, which holds none: best piece first.
+
+    Args:
+        scores: of the pieces.
+        order: the pieces' ids; who comes first where one piece is made in several ways.
+    """
+    merges: list[tuple[float, int, int, str, str]] = []
+    for piece, score in scores.items():
+        halves = [(piece[:at], piece[at:]) for at in range(1, len(piece))]
+        known = sorted(
+            (order[left], order[right], left, right) for left, right in halves if left in order and right in order
+        )
+        merges += [(score, len(left), len(right), left, right) for _, _, left, right in known]
+    merges.sort(key=lambda merge: merge[:3], reverse=True)
+    return [(left, right) for *_, left, right in merges]
 
 
 def precompiled(model: SentencePieceModel, path: Path) -> Any:
@@ -333,11 +367,12 @@ class PieceModel:
     """Text to pieces and back, as SentencePiece does it.
 
     Args:
-        path: a SentencePiece file of a unigram model.
+        path: a SentencePiece file.
+        kinds: the types of model that the family has.
     """
 
-    def __init__(self, path: Path) -> None:
-        model = read_model(path)
+    def __init__(self, path: Path, kinds: Collection[int] = (UNIGRAM,)) -> None:
+        model = read_model(path, kinds)
         if any(piece.kind in (Kind.USER_DEFINED, Kind.BYTE) for piece in model.pieces):
             raise TokenizerError(f"{path} has user-defined pieces or bytes, which are not supported here")
         self.normalize = Normalizer(model)
@@ -347,14 +382,15 @@ class PieceModel:
         self.known = {text for text, _ in known}
         lowest = min((score for _, score in known), default=0.0)  # what unknown characters are measured by
         vocabulary = [*known, (" ", lowest)]  # the unknown piece is found nowhere: blanks are `SPACE` by then
-        self.backend = tokenizers.Tokenizer(
-            build_or_explain(lambda: models.Unigram(vocabulary, len(vocabulary) - 1), path)
-        )
+        unknown = len(vocabulary) - 1
+        self.backend = tokenizers.Tokenizer(build_or_explain(lambda: make_model(model, vocabulary, unknown), path))
 
     def encode(self, text: str) -> list[str]:
         """The pieces of a text; unknown characters are pieces of their own, neighbours together."""
         normal = self.normalize(text)
-        return [token.value for token in self.backend.model.tokenize(normal)] if normal else []
+        data = normal.encode()  # where the tokens are told to be
+        tokens = self.backend.model.tokenize(normal) if normal else []
+        return [data[slice(*token.offsets)].decode() for token in tokens]
 
     def decode(self, pieces: list[str]) -> str:
         """The text of pieces: blanks at the start go, control pieces stand for nothing."""

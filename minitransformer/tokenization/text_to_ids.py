@@ -79,7 +79,7 @@ class TextToIds(Vocabulary):
 
     # Languages, of which most tokenizers have no notion ------------------------------------------------------
 
-    languages: ClassVar[tuple[str, ...]] = ()
+    languages: tuple[str, ...] = ()
     """Codes of the languages between which it must be told: ``src_lang`` and ``tgt_lang``."""
     src_lang: str
     """The code of the language that the model reads."""
@@ -90,6 +90,10 @@ class TextToIds(Vocabulary):
             same = [known for known in self.languages if known[:2] == str(code)[:2]]
             hint = f" Did you mean {same[0]!r}?" if same else did_you_mean(str(code), self.languages)
             raise TokenizerError(f"{name} {code!r} is not known.{hint} Known are {', '.join(self.languages)}")
+
+    def language_id(self, code: str) -> int:
+        """The id of a language's token."""
+        raise TokenizerError("this tokenizer knows no languages")
 
     @contextmanager
     def reading(self, code: str) -> Iterator[None]:

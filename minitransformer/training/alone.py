@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from minitransformer.errors import TrainingError
+from minitransformer.jsons import parse_json
+from minitransformer.options import harmless
 from minitransformer.training.distributed import from_first, rank
 
 LOCK = "training.lock"
@@ -78,7 +80,8 @@ def _take(path: Path) -> tuple[int | None, str | None]:
 def _told(owner: str) -> str:
     """What the lock says of its owner."""
     try:
-        said: Any = json.loads(owner)
-        return f"process {int(said['process'])} on {said['computer']!s:.100}, since {said['since']!s:.30}"
-    except (ValueError, KeyError, TypeError, RecursionError):
+        said: Any = parse_json(owner)
+        told = f"process {int(said['process'])} on {said['computer']!s:.100}, since {said['since']!s:.30}"
+    except (ValueError, KeyError, TypeError, OverflowError):
         return "another process"
+    return harmless(told)

@@ -68,15 +68,19 @@ class Checkpoints:
         if rank() == 0:
             with writing(self.folder, 0):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                for part in self.folder.glob(f"{self.STEM}*{PART}"):
+                for part in self._ours(PART):
                     shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
         wait_for_all()
 
     def finished(self) -> list[Path]:
         """All checkpoints, oldest first."""
-        ours = re.compile(self.STEM + "[0-9]{1,18}")
-        found = [path.parent for path in self.folder.glob(f"{self.STEM}*/{STATE}") if ours.fullmatch(path.parent.name)]
+        found = [path for path in self._ours() if (path / STATE).exists()]
         return sorted(found, key=lambda path: int(path.name.removeprefix(self.STEM)))
+
+    def _ours(self, end: str = "") -> list[Path]:
+        """What is called as we call it; others may have put something beside it."""
+        name = re.compile(f"{re.escape(self.STEM)}[0-9]{{1,18}}{re.escape(end)}")
+        return [path for path in self.folder.glob(f"{self.STEM}*{end}") if name.fullmatch(path.name)]
 
     def latest(self) -> Path | None:
         """The one to resume from."""

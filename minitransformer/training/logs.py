@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typing_extensions import Self
 
 from minitransformer.errors import TrainingError
+from minitransformer.files import draft_of, open_whole
 from minitransformer.options import Natural, Only, declared, read_all
 from minitransformer.training.checkpoints import writing
 
@@ -148,7 +149,11 @@ class Log:
         measured = [f"{name} {value:.4g}" for name, value in row.items() if name not in NO_NEWS]
         self._progress.update(self._bar, news="  ".join([*measured, f"{row['tokens_per_second']:,.0f} tokens/s"]))
         if set(row) <= set(self._columns):
-            self._write([row], "a")
+            with (
+                writing(self.folder, CSV_ROW),
+                (self.folder / "log.csv").open("a", newline="", encoding="utf-8") as file,
+            ):
+                csv.DictWriter(file, self._columns).writerow(row)
         else:
             self._write_all()
         if self._board is not None:
@@ -160,14 +165,10 @@ class Log:
 
     def _write_all(self) -> None:
         self._columns = list(dict.fromkeys(name for row in self.history.rows for name in row))
-        self._write([dict(zip(self._columns, self._columns, strict=True)), *self.history.rows], "w")
-
-    def _write(self, rows: Sequence[Mapping[str, Any]], mode: str) -> None:
-        with (
-            writing(self.folder, CSV_ROW * len(rows)),
-            (self.folder / "log.csv").open(mode, newline="", encoding="utf-8") as file,
-        ):
-            csv.DictWriter(file, self._columns).writerows(rows)
+        with writing(self.folder, CSV_ROW * len(self.history.rows)), open_whole(self.folder / "log.csv") as file:
+            table = csv.DictWriter(file, self._columns)
+            table.writeheader()
+            table.writerows(self.history.rows)
 
     def draw(self) -> None:
         """Draw the learning curve to curve.png, if matplotlib is installed."""
@@ -193,7 +194,8 @@ def draw_curve(history: History, path: Path) -> None:
     axes.grid(alpha=0.3)
     if history.rows:
         axes.legend(loc="upper right")
-    figure.savefig(path, dpi=120)
+    with draft_of(path) as draft:
+        figure.savefig(draft, format=path.suffix[1:], dpi=120)
 
 
 def _tensorboard(folder: Path, step: int) -> Any:

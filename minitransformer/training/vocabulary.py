@@ -19,17 +19,19 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from minitransformer.errors import TrainingError
+from minitransformer.files import together, write_whole
 from minitransformer.tokenization import AutoTokenizer
 from minitransformer.tokenization.auto import CLASSES, check_overrides
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.bounds import MOST_PIECES
-from minitransformer.tokenization.sentencepiece import read_model
+from minitransformer.tokenization.sentencepiece import Piece, read_model
 
 Kind = Literal["wordpiece", "byte-bpe", "sentencepiece"]
 
@@ -110,20 +112,24 @@ def learn_tokenizer(
         raise TrainingError(f"vocab_size must be from 1 to {MOST_PIECES:,}, not {vocab_size}")
     family = families[architecture]
     check_overrides(CLASSES[family], settings)  # before anything is learnt
-    folder.mkdir(parents=True, exist_ok=True)
+    files: dict[str, str | bytes]
     if kind == "wordpiece":
-        _write_lines(folder / "vocab.txt", learn_wordpiece(texts, vocab_size, lowercase=lowercase, letters=letters))
+        pieces = learn_wordpiece(texts, vocab_size, lowercase=lowercase, letters=letters)
+        files = {"vocab.txt": "".join(f"{piece}\n" for piece in pieces)}
         settings = {"do_lower_case": lowercase, **settings}
     elif kind == "byte-bpe":
-        learn_byte_bpe(texts, vocab_size, SPECIAL.get(family, SPECIAL[kind])).model.save(str(folder))
+        files = _byte_bpe_files(learn_byte_bpe(texts, vocab_size, SPECIAL.get(family, SPECIAL[kind])))
     else:
         options = {**SENTENCEPIECE[family], "lowercase": lowercase}
         if family == "AlbertTokenizer":
             settings = {"do_lower_case": lowercase, **settings}
         if family == "MarianTokenizer":
-            _learn_marian(folder, texts, target_texts, vocab_size, options)
+            files = _marian_files(texts, target_texts, vocab_size, options)
         else:
-            (folder / "spiece.model").write_bytes(learn_sentencepiece(texts, vocab_size, **options))
+            files = {"spiece.model": learn_sentencepiece(texts, vocab_size, **options)}
+    with together(folder):
+        for name, content in files.items():
+            write_whole(folder / name, content)
     tokenizer = AutoTokenizer.from_pretrained(folder, tokenizer_class=family, **settings)
     tokenizer.save_pretrained(folder)
     return tokenizer
@@ -203,23 +209,31 @@ def learn_sentencepiece(texts: Sequence[str], vocab_size: int, *, lowercase: boo
     return file.getvalue()
 
 
-def _learn_marian(
-    folder: Path, texts: Sequence[str], target_texts: Sequence[str] | None, vocab_size: int, options: dict[str, Any]
-) -> None:
+def _byte_bpe_files(backend: Backend) -> dict[str, str | bytes]:
+    """vocab.json and merges.txt, which the ``tokenizers`` library writes to a folder only."""
+    with TemporaryDirectory() as temporary:
+        return {path.name: path.read_bytes() for path in map(Path, backend.model.save(temporary))}
+
+
+def _marian_files(
+    texts: Sequence[str], target_texts: Sequence[str] | None, vocab_size: int, options: dict[str, Any]
+) -> dict[str, str | bytes]:
     """source.spm, target.spm, and vocab.json over both: </s> and <unk> first, <pad> last, as OPUS-MT has them."""
     source = learn_sentencepiece(texts, vocab_size - 1, **options)
     target = source if target_texts is None else learn_sentencepiece(target_texts, vocab_size - 1, **options)
-    (folder / "source.spm").write_bytes(source)
-    (folder / "target.spm").write_bytes(target)
-    pieces = [piece.text for name in ("source.spm", "target.spm") for piece in read_model(folder / name).pieces]
+    pieces = [piece.text for model in (source, target) for piece in _pieces(model)]
     vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys([*pieces, "<pad>"]))}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False, indent=0), encoding="utf-8")
+    text = json.dumps(vocabulary, ensure_ascii=False, indent=0)
+    return {"source.spm": source, "target.spm": target, "vocab.json": text}
+
+
+def _pieces(model: bytes) -> list[Piece]:
+    with TemporaryDirectory() as temporary:
+        path = Path(temporary, "spiece.model")
+        path.write_bytes(model)
+        return read_model(path).pieces
 
 
 def _check_room(vocab_size: int, needed: int) -> None:
     if vocab_size < needed:
         raise TrainingError(f"vocab_size = {vocab_size} has no room for the {needed} letters and special tokens")
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

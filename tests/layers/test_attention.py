@@ -164,6 +164,39 @@ def test_cross_attention_projects_its_memory_once():
     torch.testing.assert_close(first, layer(x, View(memory=memory)))
 
 
+@pytest.mark.parametrize("new", [1, 3])
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("watched", [None, "k", "pattern"])
+def test_beams_share_what_was_read_of_their_source(new, padded, watched):
+    torch.manual_seed(0)
+    layer, cache = MultiHeadAttention(12, 3).double().eval(), DecoderCache()
+    memory, mask = torch.randn(2, 5, 12).double(), torch.ones(2, 5)
+    if padded:
+        mask[0, 3:] = 0
+    x = torch.randn(2, 1, 12).double()
+    with torch.no_grad():
+        cache[0].self_attn.append(x[:, None], x[:, None])
+        layer(x, View(mask, memory=memory, cache=cache[0].cross_attn))
+        rows = torch.tensor([0, 0, 0, 1, 1, 1])
+        cache.select(rows)
+        stored = cache[0].cross_attn.stored[0]
+        assert len(stored) == 2 and cache[0].cross_attn.keys.equal(stored[rows])
+        x = torch.randn(6, new, 12).double()
+        expected = layer(x, View(mask[rows], memory=memory[rows]))
+        view = View(mask[rows], memory=memory[rows], cache=cache[0].cross_attn)
+        with trace(layer, *([watched] if watched else [])) as t:
+            found = layer(x, view)
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+        if watched:
+            assert len(t[watched]) == 6
+        cache.reorder(torch.tensor([2, 0, 0, 5, 5, 4]))
+        assert len(cache[0].cross_attn.stored[0]) == 2
+        left = torch.tensor([1, 4, 5])  # a source's beams are done
+        cache.select(left)
+        view = View(mask[rows][left], memory=memory[rows][left], cache=cache[0].cross_attn)
+        torch.testing.assert_close(layer(x[left], view), expected[left], atol=1e-12, rtol=0)
+
+
 def test_cache_reorder_select_crop():
     cache = DecoderCache()
     rows = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 2, 4, 5).contiguous()

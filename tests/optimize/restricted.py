@@ -25,7 +25,7 @@ if os.environ.get("WITHOUT_KERNELS"):
 
 from minitransformer import AutoModelForCausalLM, ConfigError  # noqa: E402
 from minitransformer.optimize import TOLERANCES, build, forms_here, optimized  # noqa: E402
-from minitransformer.optimize.products import Int8Product, PackedProduct  # noqa: E402
+from minitransformer.optimize.products import FORMS, make_product  # noqa: E402
 
 IDS = torch.tensor([[5, 9, 17, 30, 4], [8, 8, 1, 40, 7]])
 GREEDY = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
@@ -58,11 +58,7 @@ def products(form: str) -> float:
         torch.manual_seed(rows)
         x, weight, bias = torch.randn(rows, inner), torch.randn(outer, inner), torch.randn(outer)
         exact = torch.nn.functional.linear(x.double(), weight.double(), bias.double())
-        if form == "int8":
-            result = Int8Product(weight, bias)(x)
-        else:
-            kind = getattr(torch, form)
-            result = PackedProduct(weight.to(kind), bias.to(kind))(x.to(kind))
+        result = make_product(form, weight, bias)(x.to(FORMS[form]))
         worst = max(worst, float((result.double() - exact).norm() / exact.norm()))
     return worst
 

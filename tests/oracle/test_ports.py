@@ -12,7 +12,7 @@ from models.twins import TWINS
 from models.twins.twin import random_ids
 from oracle.subjects import small
 
-from minitransformer.parity.comparison import UNKNOWN, compare_files
+from minitransformer.parity import UNKNOWN, compare_files
 from minitransformer.parity.traces import write_trace
 
 PORTS = Path(__file__).parents[2] / "examples" / "ports"

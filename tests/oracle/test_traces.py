@@ -171,6 +171,10 @@ def test_a_damaged_trace_is_one_sentence(tmp_path):
     path.write_text(whole.replace("minitransformer-trace/1", "minitransformer-trace/7"), encoding="utf-8")
     with pytest.raises(ParityError, match="format 'minitransformer-trace/7', this version reads"):
         read_trace(tmp_path)
+    for said in ('"_import_dotted_name"', '"int64"', "null", "[]"):
+        path.write_text(whole.replace('"dtype": "float64"', f'"dtype": {said}', 1), encoding="utf-8")
+        with pytest.raises(ParityError, match="is damaged: its dtype is"):
+            print(read_trace(tmp_path).dtype)
     path.write_text(whole, encoding="utf-8")
     tensors = tmp_path / "trace.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-100])

@@ -7,7 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from models.twins import albert, ctrl, distilbert, electra, gpt, marian, mbart, roberta, t5, transformer
+from models.twins import (
+    albert,
+    ctrl,
+    distilbert,
+    electra,
+    gpt,
+    m2m100,
+    marian,
+    mbart,
+    pegasus,
+    roberta,
+    t5,
+    transformer,
+)
 from pipelines.checkpoints import draw
 from tokenization import vocabularies as make
 
@@ -29,6 +42,9 @@ FAMILIES: dict[str, tuple[Builder, str, dict[str, Any]]] = {
         "MBart",
         {**mbart.CONFIG, **MORE, "decoder_start_token_id": 2},
     ),
+    "m2m100": (make.m2m100, "M2M100", {**m2m100.CONFIG, **MORE}),
+    "nllb": (lambda path: make.nllb(path, "bpe"), "M2M100", {**m2m100.CONFIG, **MORE}),
+    "pegasus": (make.pegasus, "Pegasus", {**pegasus.CONFIG, **MORE}),
     "fsmt": (make.fsmt, "FSMT", {**transformer.CONFIG, **MORE, "use_cache": True}),
 }
 

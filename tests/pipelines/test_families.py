@@ -112,20 +112,37 @@ def test_translation_with_marian(folder: Callable[..., Path]) -> None:
     same(mine(TEXTS, batch_size=3, **SHORT), theirs(TEXTS, **SHORT))
 
 
-@pytest.mark.parametrize("family", ["mbart", "mbart-50"])
-def test_translation_with_mbart(family: str, folder: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(
+    ("family", "languages"),
+    [
+        ("mbart", ["en_XX", "ro_RO", "fr_XX", "zh_CN"]),
+        ("mbart-50", ["en_XX", "ro_RO", "fr_XX", "zh_CN"]),
+        ("m2m100", ["en", "ro", "fr", "zh"]),
+        ("nllb", ["eng_Latn", "ron_Latn", "fra_Latn", "zho_Hans"]),
+    ],
+)
+def test_translation_between_many_languages(family: str, languages: list[str], folder: Callable[..., Path]) -> None:
     mine, theirs = both("translation", folder(family, "ForConditionalGeneration"))
     results = []
-    for pair in ({"src_lang": "en_XX", "tgt_lang": "ro_RO"}, {"src_lang": "fr_XX", "tgt_lang": "zh_CN"}):
+    for source, target in (languages[:2], languages[2:]):
+        pair = {"src_lang": source, "tgt_lang": target}
         for options in ({}, {"num_beams": 1, "return_tensors": True}):
             options = {**SHORT, **options, **pair}
             results.append(mine(TEXTS, **options))
             same(results[-1], theirs(TEXTS, **options))
             assert mine.tokenizer.src_lang == pair["src_lang"]
         first = results[-1][0]["translation_token_ids"][1]
-        assert mine.tokenizer.convert_ids_to_tokens(int(first)) == pair["tgt_lang"]
+        assert int(first) == mine.tokenizer.language_id(target)
     assert results[0] != results[2]
     same(mine(TEXTS, batch_size=3, **options), theirs(TEXTS, **options))
+
+
+def test_summarization_with_pegasus(folder: Callable[..., Path]) -> None:
+    mine, theirs = both("summarization", folder("pegasus", "ForConditionalGeneration"))
+    texts = [*TEXTS, "A <mask_1> and a <mask_2>\n of <unk> 日 <unk_7>."]
+    for options in ({"num_beams": 3}, {"num_beams": 1}):
+        same(mine(texts, **SHORT, **options), theirs(texts, **SHORT, **options))
+    same(mine(texts, batch_size=3, **SHORT), theirs(texts, **SHORT))
 
 
 def test_languages_that_mbart_is_told(folder: Callable[..., Path]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from serve.conftest import TOYS, Live
 
 BOOKS, STORIES, QA = (f"/models/{TOYS}{name}" for name in ("bert-books", "gpt2-stories", "bert-qa"))
+VECTORS, COMPLETIONS = f"{BOOKS}/pipeline/feature-extraction", f"{STORIES}/v1/completions"
 MASKED = "She opened the [MASK]."
 
 
@@ -48,6 +49,10 @@ def refused(response: Any, code: int, *words: str) -> dict[str, Any]:
         (b'{"inputs": "[MASK]", "parameters": []}', ["parameters", "object"]),
         (b'{"inputs": "[MASK]", "options": 3}', ["options", "object"]),
         (b'{"inputs": "[MASK]", "stream": "yes"}', ["stream", "true or false"]),
+        (b'{"inputs": "[MASK]", "stream": {}}', ["stream", "true or false"]),
+        (b'{"inputs": "[MASK]", "stream": 0}', ["stream", "true or false"]),
+        (b'{"inputs": "[MASK]", "parameters": {"stream": ""}}', ["stream", "true or false"]),
+        (b'{"inputs": "[MASK]", "model": {}}', ["model", "a text"]),
         (json.dumps({"inputs": ["[MASK]"] * 33}).encode(), ["33", "32"]),
     ],
 )
@@ -84,6 +89,12 @@ def test_bodies_that_make_no_sense(live: Live, data: bytes, words: list[str]) ->
         (STORIES, {"inputs": "word " * 400}, ["positions"]),
         (STORIES, {"inputs": ["a", "b"], "stream": True}, ["stream"]),
         (STORIES, {"inputs": "It", "stream": True, "parameters": {"num_beams": 2, "do_sample": False}}, ["beams"]),
+        (STORIES, {"inputs": "It", "parameters": {"watermark": 0}}, ["watermark"]),
+        (STORIES, {"inputs": "It", "parameters": {"stop": [""]}}, ["stop", "none empty"]),
+        (VECTORS, {"inputs": "a", "normalize": True, "parameters": {"normalize": {}}}, ["normalize"]),
+        (COMPLETIONS, {"prompt": "It", "suffix": {}}, ["suffix"]),
+        (COMPLETIONS, {"prompt": "It", "logprobs": 1}, ["logprobs"]),
+        (COMPLETIONS, {"prompt": "It", "max_tokens": 3, "max_new_tokens": {}}, ["max_tokens and max_new_tokens"]),
     ],
 )
 def test_values_that_cannot_be(live: Live, path: str, body: dict[str, Any], words: list[str]) -> None:
@@ -114,6 +125,26 @@ def test_inputs_of_questions_and_labels(live: Live) -> None:
     similarity = f"{BOOKS}/pipeline/sentence-similarity"
     refused(live.post(similarity, inputs={"source_sentence": "a"}), 400, "sentences")
     refused(live.post(similarity, inputs={"source_sentence": "a", "sentences": [3]}), 400, "sentences[0]")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/", {"GET", "HEAD", "POST"}),
+        ("/health", {"GET", "HEAD"}),
+        ("/predict", {"POST"}),
+        (BOOKS, {"POST"}),
+        (f"{BOOKS}/health", {"GET", "HEAD"}),
+        (f"{BOOKS}/info", {"GET", "HEAD"}),
+        (f"{BOOKS}/pipeline/fill-mask", {"POST"}),
+        (COMPLETIONS, {"POST"}),
+    ],
+)
+def test_a_route_of_another_method_says_which_it_takes(live: Live, path: str, allowed: set[str]) -> None:
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} - allowed:
+        response = live.client.request(method, path)
+        refused(response, 405, "another method")
+        assert set(response.headers["allow"].split(", ")) == allowed
 
 
 def test_routes_and_models_that_are_not_there(live: Live) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from minitransformer.serve import generating
 from serve.conftest import TOYS, Live, pipe
 
 STORIES = f"/models/{TOYS}gpt2-stories"
@@ -185,3 +186,20 @@ def test_an_error_in_the_middle_of_a_stream_is_its_last_event(start: Any, monkey
     assert events[-1]["error_type"] == "generation"
     assert "out of memory" in events[-1]["error"]
     assert "/secret" not in events[-1]["error"]
+
+
+@pytest.mark.parametrize("more", [{"stream": True}, {"details": True}, {"stream": True, "decoder_input_details": True}])
+def test_a_token_whose_probability_is_no_number_is_a_failure(live: Live, more: dict[str, Any]) -> None:
+    beyond = {"repetition_penalty": 5e-324, "do_sample": False, "max_new_tokens": 5, **more}
+    response = live.post(STORIES, inputs=PROMPT, parameters=beyond)
+    assert response.status_code == 424, response.text
+    assert response.json()["error_type"] == "generation"
+
+
+def test_an_event_that_is_no_json_is_the_last_and_says_so(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([-1.0, -2.0])
+    monkeypatch.setattr(generating, "finite", lambda logprob: next(values, float("nan")))
+    events = live.events(STORIES, inputs=PROMPT, stream=True, parameters=GREEDY)
+    assert [event["token"]["logprob"] for event in events[:-1]] == [-1.0, -2.0]
+    assert events[-1] == {"error": events[-1]["error"], "error_type": "generation"}
+    assert "not finite" in events[-1]["error"]

@@ -7,10 +7,11 @@ import math
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from study.subjects import ONE_OF_EACH, inputs_of, subject, twin_named
 
 from minitransformer import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, study
+from minitransformer.errors import StudyError
 from minitransformer.study.bias import bootstrap
 
 # --------------------------------------------------------------------------------------------------------- results
@@ -314,3 +315,17 @@ def test_a_tuned_lens_begins_as_the_logit_lens_and_comes_nearer(name: str, tmp_p
     again = study.TunedLens(model).load(tmp_path / "lens.safetensors")
     torch.testing.assert_close(again(inputs).values, lens(inputs).values)
     assert all(p.grad is None for p in model.parameters())
+    other = tmp_path / "other.safetensors"
+    for content in (b"", b"{}", save({"weights": torch.zeros(1)})):
+        other.write_bytes(content)
+        with pytest.raises(StudyError, match="cannot be read as a lens"):
+            study.TunedLens(model).load(other)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", "[" * 10**5, '{"values": "a"}', "1" * 9999, '{"values": [[1], [1, 2]]}']
+)
+def test_a_file_that_holds_no_result_is_named(content: str, tmp_path) -> None:
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(StudyError, match="r.json"):
+        study.Result.load(tmp_path / "r.json")

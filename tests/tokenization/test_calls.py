@@ -124,15 +124,48 @@ def test_a_target_vocabulary_of_another_size(change: int, tmp_path: Path) -> Non
     assert ours(make.LINES[0])["input_ids"]  # the source is read with its own vocabulary
 
 
-def test_languages(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("build", "languages"),
+    [
+        (make.mbart, ["en_XX", "ro_RO", "fr_XX"]),
+        (make.nllb, ["eng_Latn", "ron_Latn", "fra_Latn"]),
+        (make.m2m100, ["en", "ro", "fr"]),
+    ],
+)
+def test_languages(build: Any, languages: list[str], tmp_path: Path) -> None:
     pytest.importorskip("google.protobuf", reason="the reference reads SentencePiece files with protobuf")
-    ours = AutoTokenizer.from_pretrained(make.mbart(tmp_path, src_lang="en_XX", tgt_lang="ro_RO"))
+    source, target, other = languages
+    ours = AutoTokenizer.from_pretrained(build(tmp_path, src_lang=source, tgt_lang=target))
     theirs = Reference.from_pretrained(tmp_path)
     for tokenizer in (ours, theirs):
-        tokenizer.src_lang = "fr_XX"
+        tokenizer.src_lang = other
     assert dict(ours("hello", text_target="world")) == dict(theirs("hello", text_target="world"))
     assert dict(ours("hello")) == dict(theirs("hello"))
-    assert ours.lang_code_to_id == theirs.lang_code_to_id
+    if hasattr(theirs, "lang_code_to_id"):
+        assert ours.lang_code_to_id == theirs.lang_code_to_id
+    again = AutoTokenizer.from_pretrained(ours.save_pretrained(tmp_path / "again") and tmp_path / "again")
+    assert (again.src_lang, again.tgt_lang, dict(again("hello"))) == (other, target, dict(ours("hello")))
+    opened = Reference.from_pretrained(tmp_path / "again")
+    assert dict(opened("hello", text_target="world")) == dict(theirs("hello", text_target="world"))
+    for wrong in ("xx", None, 3):
+        with pytest.raises(TokenizerError, match="src_lang .* is not known.* Known are "):
+            ours.src_lang = wrong
+
+
+def test_ids_that_only_fill_the_table_of_m2m100(tmp_path: Path) -> None:
+    ours = AutoTokenizer.from_pretrained(make.m2m100(tmp_path))
+    theirs, last = Reference.from_pretrained(tmp_path), len(ours) + 7
+    assert ours.decode([5, last, 6]) == theirs.decode([5, last, 6])
+    with pytest.raises(TokenizerError, match=f"no token with id {last + 1}"):
+        ours.decode([last + 1])
+    with pytest.raises(TokenizerError, match="language_codes must be one of m2m100, wmt21, not 'wmt22'.*wmt21"):
+        AutoTokenizer.from_pretrained(tmp_path, language_codes="wmt22")
+
+
+def test_a_wrong_offset_of_pegasus(tmp_path: Path) -> None:
+    for offset in (1, "103", 10**9):
+        with pytest.raises(TokenizerError, match="offset must be an integer from 2 to "):
+            AutoTokenizer.from_pretrained(make.pegasus(tmp_path), offset=offset)
 
 
 @pytest.mark.parametrize(

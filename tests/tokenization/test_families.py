@@ -36,8 +36,16 @@ SENTENCEPIECE = {
     "albert, accents": (make.albert, {"keep_accents": True, "do_lower_case": False}),
     "mbart": (make.mbart, {"src_lang": "de_DE"}),
     "mbart-50": (make.mbart, {"tokenizer_class": "MBart50Tokenizer", "src_lang": "gl_ES"}),
+    "nllb": (make.nllb, {"src_lang": "fra_Latn"}),
+    "nllb, pairs": (make.nllb, {"kind": "bpe"}),
+    "nllb, legacy": (make.nllb, {"legacy_behaviour": True, "src_lang": "deu_Latn"}),
+    "pegasus": (make.pegasus, {}),
+    "pegasus, small": (make.pegasus, {"offset": 7, "additional_special_tokens": ["<new>"]}),
 }
 SLOW = {
+    "m2m100": (make.m2m100, {}),
+    "m2m100, unigram": (make.m2m100, {"kind": "unigram", "src_lang": "fr", "tgt_lang": "zu"}),
+    "m2m100, wmt21": (make.m2m100, {"language_codes": "wmt21"}),
     "marian": (make.marian, {}),
     "ctrl": (make.ctrl, {}),
     "transformer-xl": (make.transformer_xl, {}),
@@ -69,7 +77,7 @@ def test_families_without_fast_reference(name: str, tmp_path: Path) -> None:
     assert compare(build(tmp_path, **config)).equal()
 
 
-@pytest.mark.parametrize("build", [make.t5, make.albert, make.mbart])
+@pytest.mark.parametrize("build", [make.t5, make.albert, make.mbart, make.nllb, make.pegasus])
 def test_sentencepiece_itself(build: Any, tmp_path: Path) -> None:
     """The slow tokenizers run SentencePiece; on plain text all agree (but for ties: ".. ." and ". ..")."""
     ours = AutoTokenizer.from_pretrained(build(tmp_path))

@@ -10,7 +10,16 @@ import sentencepiece
 from tokenization import vocabularies as make
 from tokenization.comparison import HARD
 
-from minitransformer.tokenization.sentencepiece import Kind, Normalizer, PieceModel, read_message, read_model
+from minitransformer.errors import TokenizerError
+from minitransformer.tokenization.sentencepiece import (
+    BPE,
+    UNIGRAM,
+    Kind,
+    Normalizer,
+    PieceModel,
+    read_message,
+    read_model,
+)
 
 
 @pytest.fixture(scope="module", params=["nmt_nfkc", "nfkc_cf", "identity"])
@@ -47,6 +56,20 @@ def test_encoding_and_decoding(model: tuple[Path, Any]) -> None:
             assert ours.encode(line) == pieces, line
         for some in (pieces, pieces[1:], ["▁", *pieces, "<sep>", "<unk>", "▁stranger"]):
             assert ours.decode(some) == reference.decode_pieces(some), some
+
+
+@pytest.mark.parametrize("rule", ["nmt_nfkc", "identity"])
+def test_byte_pairs(rule: str, tmp_path: Path) -> None:
+    """A model of byte-pair encoding holds no merges: they follow from the pieces' scores."""
+    path = make.spm(tmp_path / "x.model", model_type="bpe", normalization_rule_name=rule)
+    reference = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    ours = PieceModel(path, (UNIGRAM, BPE))
+    for line in [*make.LINES, *HARD, "日日x日", "aaaaaaa"]:
+        pieces = reference.encode(line, out_type=str)
+        assert ours.encode(line) == pieces, line
+        assert ours.decode(pieces) == reference.decode_pieces(pieces), line
+    with pytest.raises(TokenizerError, match="of type bpe; only unigram models are supported"):
+        PieceModel(path)
 
 
 @pytest.mark.parametrize(

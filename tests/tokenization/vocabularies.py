@@ -138,6 +138,32 @@ def mbart(path: Path, **config: Any) -> Path:
     return path
 
 
+def nllb(path: Path, kind: str = "unigram", **config: Any) -> Path:
+    folder(path, "m2m_100", {"tokenizer_class": "NllbTokenizer", **config})
+    spm(path / "sentencepiece.bpe.model", model_type=kind)
+    return path
+
+
+def m2m100(path: Path, kind: str = "bpe", **config: Any) -> Path:
+    """sentencepiece.bpe.model, a vocab.json of most of its pieces, and the languages among the special tokens."""
+    import sentencepiece
+    from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
+
+    codes = FAIRSEQ_LANGUAGE_CODES[config.get("language_codes", "m2m100")]
+    folder(path, "m2m_100", {"additional_special_tokens": [f"__{code}__" for code in codes], **config})
+    file = spm(path / "sentencepiece.bpe.model", model_type=kind)
+    model = sentencepiece.SentencePieceProcessor(model_file=str(file))
+    pieces = [model.id_to_piece(i) for i in range(3, model.get_piece_size() - 5)]
+    write(path / "vocab.json", {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *pieces])})
+    return path
+
+
+def pegasus(path: Path, **config: Any) -> Path:
+    folder(path, "pegasus", config)
+    spm(path / "spiece.model", pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    return path
+
+
 def marian(path: Path, **config: Any) -> Path:
     """source.spm, target.spm, and a vocab.json of most of the pieces of both."""
     import sentencepiece

@@ -49,6 +49,23 @@ def test_the_last_ones_are_kept(tmp_path, tensors):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_what_others_put_among_checkpoints_stays_and_is_none(tmp_path, tensors):
+    kept = Checkpoints(tmp_path, keep=1)
+    kept.save(1, tensors, {})
+    foreign = ["step-", "step-x1", "step-1.0", "step-99999999999999999999", "step--2", "step-x.part", "notes.part", "a"]
+    for name in foreign:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.json").write_text("{}")
+    (tmp_path / "step-000007").mkdir()  # no checkpoint yet
+    (tmp_path / "step-000009").write_text("a file")
+    (tmp_path / "step-000003.part").mkdir()  # ours, of a process that was killed
+    (tmp_path / "step-000004.part").write_text("a file")
+    kept.clean()
+    assert kept.latest() == tmp_path / "step-000001"
+    kept.save(2, tensors, {})
+    assert {path.name for path in tmp_path.iterdir()} == {*foreign, "step-000002", "step-000007", "step-000009"}
+
+
 def test_a_shared_weight_is_written_once():
     model = tiny_model()
     optimizer = make_optimizer(model.named_parameters(), Settings(steps=1))

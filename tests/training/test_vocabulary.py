@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import sys
@@ -11,7 +12,7 @@ import pytest
 import transformers
 
 from minitransformer import AutoTokenizer
-from minitransformer.errors import TokenizerError, TrainingError
+from minitransformer.errors import SavingError, TokenizerError, TrainingError
 from minitransformer.training import vocabulary
 from minitransformer.training.vocabulary import FAMILIES, Kind, learn_tokenizer, learn_wordpiece
 
@@ -179,6 +180,24 @@ def test_what_cannot_be_learnt(changes: dict[str, object], said: str, tmp_path: 
     arguments = {"texts": TEXTS, "kind": "wordpiece", "architecture": "bert", "vocab_size": 200, **changes}
     with pytest.raises((TrainingError, TokenizerError), match=said):
         learn_tokenizer(tmp_path, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("kind", "architecture", "size"), CASES[::2])
+def test_files_appear_together_or_not_at_all(
+    kind: Kind, architecture: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn_tokenizer(tmp_path / "a", TEXTS[:50], kind=kind, architecture=architecture, vocab_size=size)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", no_room)
+    for folder in ("a", "b"):
+        with pytest.raises(SavingError, match="No space left"):
+            learn_tokenizer(tmp_path / folder, TEXTS, kind=kind, architecture=architecture, vocab_size=size)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+    assert not (tmp_path / "b").exists()
 
 
 def test_without_the_sentencepiece_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

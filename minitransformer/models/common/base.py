@@ -39,7 +39,7 @@ from minitransformer.models.common.loading import (
     one_device,
     strange_classes,
 )
-from minitransformer.models.common.parts import remember
+from minitransformer.models.common.part_names import remember
 from minitransformer.models.common.resizing import resize
 from minitransformer.models.common.sizes import check_room, check_sizes
 from minitransformer.models.common.vectors import take_vectors

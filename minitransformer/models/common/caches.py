@@ -43,7 +43,7 @@ def take_cache(model: Any, args: tuple[Any, ...], inputs: dict[str, Any], use_ca
     given = inputs.get(CACHE)
     if given is None:
         if use_cache if use_cache is not None else _by_default(model, inputs):
-            inputs[CACHE] = DecoderCache(copies=False)
+            inputs[CACHE] = DecoderCache(roomy=False)
     elif not isinstance(given, DecoderCache):
         inputs[CACHE] = as_cache(given)
     cache = inputs.get(CACHE)

@@ -1,13 +1,17 @@
-"""What the descendants of fairseq share in their files: the keys of config.json, and the names of tensors.
+"""What the descendants of fairseq share: the keys of config.json, the names of tensors, and a kind of block.
 
-BART, mBART, Marian and FSMT are wired differently, which their own files show, but their checkpoints speak alike.
+They are wired differently, which their own files show, but their checkpoints speak alike.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
 
 from minitransformer.config import ModelConfig, key
+from minitransformer.layers import FeedForward, MultiHeadAttention, PreNormBlock, PreNormCrossBlock, activation
 from minitransformer.ranges import Count, Layers, Positions, Rate, Spread, TokenId, Width
 from minitransformer.weights import AddAxis, Ignore, Row, Tied, linear, norm
 
@@ -53,6 +57,33 @@ class FairseqConfig(ModelConfig):
     def embedding_scale(self) -> float:
         """The factor on the word vectors."""
         return self.hidden_size**0.5 if self.scale_embedding else 1.0
+
+
+def pre_norm_encoder_block(
+    config: FairseqConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PreNormBlock:
+    """A block of the encoder of mBART, M2M100 and Pegasus, of parts that are called as the usual ones are."""
+    D, act = config.hidden_size, activation(config.activation)
+    return PreNormBlock(
+        attention(D, config.num_heads, dropout=config.attention_dropout),
+        ffn(D, config.encoder_ffn_dim, act, dropout=config.activation_dropout),
+        norm=partial(nn.LayerNorm, D),
+        dropout=config.dropout,
+    )
+
+
+def pre_norm_decoder_block(
+    config: FairseqConfig, *, attention: type[nn.Module] = MultiHeadAttention, ffn: type[nn.Module] = FeedForward
+) -> PreNormCrossBlock:
+    """A block of their decoder, of parts that are called as the usual ones are."""
+    D, H, act = config.hidden_size, config.decoder_attention_heads, activation(config.activation)
+    return PreNormCrossBlock(
+        attention(D, H, dropout=config.attention_dropout),
+        attention(D, H, dropout=config.attention_dropout),
+        ffn(D, config.decoder_ffn_dim, act, dropout=config.activation_dropout),
+        norm=partial(nn.LayerNorm, D),
+        dropout=config.dropout,
+    )
 
 
 def fairseq_layers(side: str, *, cross: bool = False) -> list[Row]:

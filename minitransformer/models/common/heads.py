@@ -32,7 +32,21 @@ from minitransformer.models.common.outputs import BaseOutput, LogitsOutput, Ques
 Ids = Int[Tensor, "batch token"]
 
 
-class Logits(Part):
+class Scores(Part):
+    """A head that ends in one linear layer; losses over large vocabularies compute that layer part by part."""
+
+    output: nn.Linear
+    logits: Tap
+
+    def forward(self, x: Float[Tensor, "batch *token hidden_size"]) -> Float[Tensor, "batch *token classes"]:
+        return self.logits(linear(self.output, self.features(x)))
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer reads."""
+        raise NotImplementedError
+
+
+class Logits(Scores):
     """One linear layer, whose output is the model's answer.
 
     Args:
@@ -48,11 +62,11 @@ class Logits(Part):
         self.output = nn.Linear(hidden_size, num_classes, bias=bias)
         self.logits = Tap("batch ... classes")
 
-    def forward(self, x: Float[Tensor, "batch *token hidden_size"]) -> Float[Tensor, "batch *token classes"]:
-        return self.logits(linear(self.output, self.dropout(x)))
+    def features(self, x: Tensor) -> Tensor:
+        return self.dropout(x)
 
 
-class MaskedLMHead(Part):
+class MaskedLMHead(Scores):
     """Transform, normalise, and compare with every word of the vocabulary (BERT).
 
     Args:
@@ -79,9 +93,8 @@ class MaskedLMHead(Part):
         self.normed = Tap("batch ... inner_size")
         self.logits = Tap("batch ... classes")
 
-    def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch token vocab_size"]:
-        hidden = self.hidden(self.activation(self.pre(linear(self.dense, x))))
-        return self.logits(linear(self.output, self.normed(self.norm(hidden))))
+    def features(self, x: Tensor) -> Tensor:
+        return self.normed(self.norm(self.hidden(self.activation(self.pre(linear(self.dense, x))))))
 
 
 class Pooler(Part):

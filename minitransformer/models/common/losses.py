@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from minitransformer.layers.cross_entropy import IGNORED, cross_entropy
+
 
 def token_loss(
     logits: Float[Tensor, "batch token classes"],
@@ -24,7 +26,10 @@ def token_loss(
     """
     if labels is None:
         return None
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=label_smoothing)
+    scores, labels = logits.flatten(0, 1), labels.flatten()
+    if logits.dtype in (torch.float16, torch.bfloat16) and not torch.is_autocast_enabled(logits.device.type):
+        return F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
+    return cross_entropy(scores, labels, label_smoothing=label_smoothing)
 
 
 def replaced_token_loss(
@@ -48,10 +53,8 @@ def next_token_loss(
     """Cross-entropy of each token's successor: pass the input ids as labels, the shift happens here."""
     if labels is None:
         return None
-    logits = logits[:, :-1]
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
-    return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+    following = F.pad(labels[:, 1:], (0, 1), value=IGNORED)  # the last token has none; its scores need no copy to leave
+    return cross_entropy(logits.flatten(0, 1), following.flatten())
 
 
 def classification_loss(

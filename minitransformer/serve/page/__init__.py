@@ -29,12 +29,7 @@ MOST_CHARACTERS = 2000
 
 
 def page_routes(shelf: Shelf) -> list[Route]:
-    """The page at ``/``, its files, and the page that looks inside."""
-
-    async def index(request: Request) -> Response:
-        if "text/html" not in request.headers.get("accept", ""):
-            return JSONResponse({"ok": "ok"})
-        return file("index.html")
+    """The files of the page, and the page that looks inside."""
 
     async def part(request: Request) -> Response:
         if request.path_params["name"] not in ("style.css", "page.js"):
@@ -62,11 +57,15 @@ def page_routes(shelf: Shelf) -> list[Route]:
         return HTMLResponse(html, headers={"content-security-policy": INSIDE_POLICY})
 
     return [
-        Route("/", index),
         Route("/page/models.json", models),
         Route("/page/{name}", part),
         Route("/inside", inside),
     ]
+
+
+async def index(request: Request) -> Response:
+    """The page for a browser; others are told that there is a server."""
+    return file("index.html") if "text/html" in request.headers.get("accept", "") else JSONResponse({"ok": "ok"})
 
 
 def file(name: str) -> Response:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,8 @@ from torch.utils.checkpoint import checkpoint
 from minitransformer.config import ModelConfig
 from minitransformer.data import Record
 from minitransformer.errors import TrainingError
+from minitransformer.layers.cross_entropy import is_transformed, vocabulary_cross_entropy
+from minitransformer.models.common.heads import Scores
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.strategies import LARGEST_LIMIT
 from minitransformer.training.objectives.tensors import pad_rows
@@ -133,7 +135,9 @@ def vocabulary_loss(
 ) -> Float[Tensor, ""]:
     """Cross-entropy where there is a label, summed and divided by ``count``.
 
-    The head runs only there: a vocabulary is large, and masked LM asks for one word in seven.
+    The head runs only there: a vocabulary is large, and masked LM asks for one word in seven. Its last layer is
+    computed for a part of the tokens at a time, and with it the gradient, so that the scores of all never are in memory
+    together.
 
     Args:
         head: scores the words of the vocabulary.
@@ -141,11 +145,22 @@ def vocabulary_loss(
         labels: ids, -100 where nothing is asked.
         count: number of labels in the whole step.
         label_smoothing: see ``models.common.losses.token_loss``.
-        at_once: score so many tokens at a time, and once more on the way back, so that the scores of a large
-            vocabulary never are in memory together.
+        at_once: score so many tokens at a time; by default as many as make 32 MiB in float32. A head of your own is
+            scored once more on the way back.
     """
     asked = labels != -100
     x, y = hidden[asked], labels[asked]  # (N, D), (N,)
+    if computes_in_parts(head) and len(y):
+        layer = head.output
+        return vocabulary_cross_entropy(
+            head.features(x[None])[0],
+            layer.weight,
+            layer.bias,
+            y,
+            label_smoothing=label_smoothing,
+            divisor=max(count, 1),
+            at_once=at_once,
+        )
 
     def total(x: Tensor, y: Tensor) -> Tensor:
         logits = widen(head(x[None])[0])
@@ -156,6 +171,22 @@ def vocabulary_loss(
     parts = zip(torch.split(x, at_once), torch.split(y, at_once), strict=True)
     shares = [checkpoint(total, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
     return torch.stack(shares).sum() / max(count, 1)
+
+
+def computes_in_parts(head: nn.Module) -> TypeGuard[Scores]:
+    """Whether a head's last layer can be computed part by part: nobody watches it, changed it or shared it out."""
+    if not isinstance(head, Scores) or type(head).forward is not Scores.forward or "forward" in vars(head):
+        return False
+    layer = head.output
+    hooks = [hook for module in (head, layer, head.logits) for hook in hooks_of(module)]
+    plain = type(layer) is nn.Linear and type(layer.weight) is nn.Parameter and "forward" not in vars(layer)
+    return plain and not hooks and not head.logits.watched and not is_transformed()
+
+
+def hooks_of(module: nn.Module) -> list[Any]:
+    """The hooks of a module."""
+    kinds = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return [hook for hooks in kinds for hook in hooks.values()]
 
 
 def widen(logits: Tensor) -> Tensor:
