@@ -1,5 +1,6 @@
 """Written by tools/typed_names.py."""
 
+# fmt: off
 from typing import Any
 
 from minitransformer.compat import logging as logging
