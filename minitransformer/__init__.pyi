@@ -73,6 +73,7 @@ from minitransformer.errors import InputError as InputError
 from minitransformer.errors import MinitransformerError as MinitransformerError
 from minitransformer.errors import MissingFileError as MissingFileError
 from minitransformer.errors import PipelineError as PipelineError
+from minitransformer.errors import RegistrationError as RegistrationError
 from minitransformer.errors import SavingError as SavingError
 from minitransformer.errors import TokenizerError as TokenizerError
 from minitransformer.errors import TraceError as TraceError
@@ -106,6 +107,7 @@ from minitransformer.models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq
 from minitransformer.models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
 from minitransformer.models.auto import AutoModelForTextEncoding as AutoModelForTextEncoding
 from minitransformer.models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
+from minitransformer.models.auto import register_architecture as register_architecture
 from minitransformer.models.bart import BartConfig as BartConfig
 from minitransformer.models.bart import BartForConditionalGeneration as BartForConditionalGeneration
 from minitransformer.models.bart import BartForQuestionAnswering as BartForQuestionAnswering
@@ -121,6 +123,8 @@ from minitransformer.models.bert import BertForSequenceClassification as BertFor
 from minitransformer.models.bert import BertForTokenClassification as BertForTokenClassification
 from minitransformer.models.bert import BertModel as BertModel
 from minitransformer.models.common.base import PretrainedModel as PretrainedModel
+from minitransformer.models.common.parts import put_parts as put_parts
+from minitransformer.models.common.parts import register_part as register_part
 from minitransformer.models.ctrl import CTRLConfig as CTRLConfig
 from minitransformer.models.ctrl import CTRLForSequenceClassification as CTRLForSequenceClassification
 from minitransformer.models.ctrl import CTRLLMHeadModel as CTRLLMHeadModel
@@ -170,6 +174,13 @@ from minitransformer.models.roberta import RobertaForQuestionAnswering as Robert
 from minitransformer.models.roberta import RobertaForSequenceClassification as RobertaForSequenceClassification
 from minitransformer.models.roberta import RobertaForTokenClassification as RobertaForTokenClassification
 from minitransformer.models.roberta import RobertaModel as RobertaModel
+from minitransformer.models.t5 import MT5Config as MT5Config
+from minitransformer.models.t5 import MT5EncoderModel as MT5EncoderModel
+from minitransformer.models.t5 import MT5ForConditionalGeneration as MT5ForConditionalGeneration
+from minitransformer.models.t5 import MT5ForQuestionAnswering as MT5ForQuestionAnswering
+from minitransformer.models.t5 import MT5ForSequenceClassification as MT5ForSequenceClassification
+from minitransformer.models.t5 import MT5ForTokenClassification as MT5ForTokenClassification
+from minitransformer.models.t5 import MT5Model as MT5Model
 from minitransformer.models.t5 import T5Config as T5Config
 from minitransformer.models.t5 import T5EncoderModel as T5EncoderModel
 from minitransformer.models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
@@ -188,6 +199,7 @@ from minitransformer.models.transformer_xl import TransfoXLForSequenceClassifica
 from minitransformer.models.transformer_xl import TransfoXLLMHeadModel as TransfoXLLMHeadModel
 from minitransformer.models.transformer_xl import TransfoXLModel as TransfoXLModel
 from minitransformer.pipelines import pipeline as pipeline
+from minitransformer.pipelines import register_pipeline as register_pipeline
 from minitransformer.pipelines.base import Pipeline as Pipeline
 from minitransformer.pipelines.feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline
 from minitransformer.pipelines.fill_mask import FillMaskPipeline as FillMaskPipeline
@@ -200,6 +212,7 @@ from minitransformer.pipelines.text_generation import TextGenerationPipeline as 
 from minitransformer.pipelines.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
 from minitransformer.pipelines.zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
+from minitransformer.tokenization import register_tokenizer as register_tokenizer
 
 __version__: str
 PretrainedConfig = ModelConfig
@@ -223,6 +236,8 @@ MBart50Tokenizer: Any
 MBart50TokenizerFast: Any
 MBartTokenizer: Any
 MBartTokenizerFast: Any
+MT5Tokenizer: Any
+MT5TokenizerFast: Any
 MarianTokenizer: Any
 NllbTokenizer: Any
 NllbTokenizerFast: Any
