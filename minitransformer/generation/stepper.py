@@ -70,6 +70,8 @@ class Stepper:
         self.encoder_output: Any = None
         """The model's output with the encoder's intermediates, if they were asked for."""
         self.asked: dict[str, Any] = {}
+        self.without_ids = 0
+        """How many places of the prompt were read as vectors, and have no id."""
         self.form = {} if getattr(model.config, "return_dict", True) else {"return_dict": True}
         if config.return_dict_in_generate:
             flags = ("output_attentions", "output_hidden_states")
@@ -99,6 +101,7 @@ class Stepper:
 
     def _check_cache(self, length: int) -> None:
         """Raise a GenerationError if a block did not keep what it read: the next step would not see it."""
+        length += self.without_ids
         lengths = None if self.cache is None else self.cache.lengths
         if lengths is not None and (not lengths or min(lengths) != length or max(lengths) != length):
             wrong = next((i for i, found in enumerate(lengths) if found != length), 0)
@@ -163,6 +166,7 @@ class CausalStepper(Stepper):
 
         self.vectors: Tensor | None = inputs.get("inputs_embeds")
         self.given = ids.shape[1]  # ids that the vectors stand for
+        self.without_ids = 0 if self.vectors is None else self.vectors.shape[1] - self.given
 
     def _forward(self, ids: Tensor, last: int) -> Tensor:
         named: dict[str, Any] = {**self.asked, **self.form}

@@ -125,7 +125,7 @@ again = GenerationConfig.from_pretrained("gc")
 [
     again.max_new_tokens,
     again.num_beams,
-    gt.decode(model.generate(input_ids, generation_config=again, pad_token_id=0)[0]),
+    gt.decode(model.generate(input_ids, generation_config=again, do_sample=False, pad_token_id=0)[0]),
 ]
 
 # %%
