@@ -1,5 +1,6 @@
 """Written by tools/typed_names.py."""
 
+# fmt: off
 from typing import Any
 
 from minitransformer.compat import logging as logging
@@ -65,7 +66,7 @@ from minitransformer.compat.tokenizers import PreTrainedTokenizer as PreTrainedT
 from minitransformer.compat.tokenizers import PreTrainedTokenizerFast as PreTrainedTokenizerFast
 from minitransformer.compat.trainer import Seq2SeqTrainer as Seq2SeqTrainer
 from minitransformer.compat.trainer import Trainer as Trainer
-from minitransformer.config import ModelConfig as PretrainedConfig
+from minitransformer.config import ModelConfig as ModelConfig
 from minitransformer.errors import ArgumentError as ArgumentError
 from minitransformer.errors import CheckpointError as CheckpointError
 from minitransformer.errors import ConfigError as ConfigError
@@ -125,7 +126,7 @@ from minitransformer.models.bert import BertForQuestionAnswering as BertForQuest
 from minitransformer.models.bert import BertForSequenceClassification as BertForSequenceClassification
 from minitransformer.models.bert import BertForTokenClassification as BertForTokenClassification
 from minitransformer.models.bert import BertModel as BertModel
-from minitransformer.models.common.base import PretrainedModel as PreTrainedModel
+from minitransformer.models.common.base import PretrainedModel as PretrainedModel
 from minitransformer.models.common.parts import put_parts as put_parts
 from minitransformer.models.common.parts import register_part as register_part
 from minitransformer.models.ctrl import CTRLConfig as CTRLConfig
@@ -257,6 +258,8 @@ from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
 from minitransformer.tokenization import register_tokenizer as register_tokenizer
 
 __version__: str
+PretrainedConfig = ModelConfig
+PreTrainedModel = PretrainedModel
 AlbertTokenizer: Any
 AlbertTokenizerFast: Any
 BartTokenizer: Any
