@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from minitransformer import __version__
+from minitransformer.cli.course import course
 from minitransformer.cli.demo import demo
 from minitransformer.cli.evaluate import evaluate
 from minitransformer.cli.inspect import inspect
@@ -22,7 +23,7 @@ from minitransformer.cli.train import train
 
 app = typer.Typer(
     name="minitransformer",
-    help="Transformers written by hand: run a task, train and measure a model, look inside it, serve it, see the demo.",
+    help="Transformers written by hand: run a task, train and measure a model, look inside it, serve it, take the course, see the demo.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,5 +46,5 @@ def _main(
     pass
 
 
-for command in (run, train, evaluate, inspect, look, trace, compare, verify, serve, demo):
+for command in (run, train, evaluate, inspect, look, trace, compare, verify, serve, course, demo):
     app.command()(command)

@@ -194,3 +194,12 @@ def bert(ids: Any, weights: dict[str, Any], num_heads: int) -> dict[str, Any]:
         kept[f"{layer}.act"] = inner = inner * (1 + erf(inner / math.sqrt(2))) / 2
         x = norm(x + linear(inner, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
     return kept
+
+
+def rotate(x: Tensor, positions: Tensor) -> Tensor:
+    """Lesson 18: each pair of the first half and the second, turned by position * 10000^(-2i / head_size)."""
+    frequencies = 10000.0 ** (-torch.arange(0, x.shape[-1], 2).double() / x.shape[-1])
+    angles = positions[:, None, :, None] * frequencies
+    first, second = x.chunk(2, dim=-1)
+    turned = first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()
+    return torch.cat(turned, dim=-1).to(x.dtype)
