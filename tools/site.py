@@ -163,7 +163,8 @@ def stage() -> dict[str, Any]:
     course = [{f"{lesson.number}. {lesson.title}": f"course/{lesson.path.name}"} for lesson in every]
     made = {"COURSE": course, "API": reference(docs / "api"), "DRAWINGS": "drawings.md"}
     config["nav"] = [place(entry, made) for entry in config["nav"]]
-    config |= {"docs_dir": str(docs), "site_dir": str(SITE)}
+    config |= {"docs_dir": "docs", "site_dir": "site"}
+    config["plugins"][1]["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT)]
     for page in docs.rglob("*.md"):  # links to files beside docs/ have no place in the site
         text = page.read_text(encoding="utf-8")
         text = re.sub(r"\[([^\]]+)\]\((?:\.\./)+(?!course|drawings)(?![\w-]+\.md)[^)]*\)", r"\1", text) if page.parent == docs else text
@@ -197,8 +198,9 @@ def main() -> None:
         return
     config = stage()
     (BUILD / "mkdocs.yml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    shutil.rmtree(SITE, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "zensical", "build", "--clean", "--config-file", BUILD / "mkdocs.yml"], check=True)
+    shutil.rmtree(SITE, ignore_errors=True)
+    shutil.move(BUILD / "site", SITE)
 
 
 if __name__ == "__main__":
