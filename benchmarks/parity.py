@@ -2,8 +2,9 @@
 
 Every model class is compared with its twin (tests/models/twins): a small reference model with all parameters drawn
 anew, in float64 and with the readable attention, saved by transformers and loaded by us. The real checkpoint is
-compared in float32 and float64. ``--stsb FOLDER`` adds its correlation on the STS benchmark (see stsb.py). What is not
-measured stays on the page, and so do numbers that differ by rounding only.
+compared in float32 and float64. ``--stsb FOLDER`` adds its correlation on the STS benchmark (see stsb.py). ``--only
+'Bert*'`` measures some classes, ``--new`` those that have no row yet. What is not measured stays on the page, and so do
+numbers that differ by rounding only.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import importlib.metadata
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 os.environ.update(TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
 
 import torch
-from parity_page import Published, summary
+from parity_page import Published, architecture, summary
 from safetensors.torch import load_file
 from stsb import PUBLISHED, spearman
 
@@ -32,6 +34,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from models.test_parity import reference_loss  # noqa: E402
 from models.twins import TWINS  # noqa: E402
 from models.twins.twin import Twin, inputs_for, labels_for, padded, random_ids  # noqa: E402
+from oracle.references import compared_with_reference  # noqa: E402
 
 import minitransformer  # noqa: E402
 from minitransformer.demo import SENTENCES, checkpoint_folder  # noqa: E402
@@ -77,6 +80,18 @@ and gradients; where it is wider the reference itself computes in float32, and t
 without dropout. *File*: what we save holds the same bits under the same names as what transformers saved, less what
 the weight map ignores (tables that can be computed).
 
+## Operations
+
+What the modules of each twin give in transformers, in three types, beside our trace in float64
+([test a port](parity-testing.md)): less what our operation gives for *their* inputs, in units of the noise that rounding
+alone makes of that operation in that type, which is measured. More than 8 is called wrong.
+
+| architecture | tensors compared | largest in float64 | float32 | bfloat16 | called wrong |
+|---|---:|---:|---:|---:|---:|
+{operations}
+
+transformers cannot run CTRL in bfloat16: its sinusoids stay in float32.
+
 ## Generation
 
 Ids that `generate` gives, up to {new} new ones. The last two columns tell whether texts of unequal length get in a
@@ -103,10 +118,30 @@ all-MiniLM-L6-v2 on {sentences} sentences, padded; largest differences.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stsb", type=Path, help="folder with sts-test.tsv")
+    parser.add_argument("--only", metavar="PATTERN", help="of classes, as in 'T5*'")
+    parser.add_argument("--new", action="store_true", help="classes and variants without a row")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "parity.md")
     args = parser.parse_args()
     published = Published(args.out)
-    rows = [published.keep(row) for row in shown(twin_row(twin) for twin in TWINS)]
+
+    def measured(twin: Twin, length: int) -> bool:
+        """Whether a twin's row in the table of so many columns is measured; if not, it is on the page."""
+        row = published.row(length, twin.name, variant(twin))
+        if row is None:
+            return args.only is None or fnmatchcase(twin.name, args.only)
+        return not args.new and (args.only is None or fnmatchcase(twin.name, args.only))
+
+    def table(length: int, twins: Iterable[Twin], make: Callable[[Twin], str]) -> list[str]:
+        """Rows, measured or as they are on the page."""
+        rows = []
+        for twin in twins:
+            if measured(twin, length):
+                rows += map(published.keep, shown([make(twin)]))
+            elif (old := published.row(length, twin.name, variant(twin))) is not None:
+                rows.append(old)
+        return rows
+
+    rows = table(9, TWINS, twin_row)
     page = PAGE.format(
         date=date.today().isoformat(),
         version=importlib.metadata.version("transformers"),
@@ -114,7 +149,8 @@ def main() -> None:
         new=NEW,
         summary="\n".join(summary(rows)),
         twins="\n".join(rows),
-        generation="\n".join(shown(generation_row(twin) for twin in TWINS if twin.decodes and twin.head)),
+        operations="\n".join(operations(published, lambda twin: measured(twin, 9))),
+        generation="\n".join(table(7, [twin for twin in TWINS if twin.decodes and twin.head], generation_row)),
         sentences=len(SENTENCES),
         real="\n".join(map(published.keep, shown(real_rows()))),
         stsb=stsb_text(args.stsb, published),
@@ -123,6 +159,31 @@ def main() -> None:
         page = published.text  # nothing is new but the date
     args.out.write_text(page, encoding="utf-8")
     print(f"written: {args.out}")
+
+
+def variant(twin: Twin) -> str:
+    """As the page has it."""
+    return twin.variant.replace("_", " ")
+
+
+def operations(published: Published, measured: Callable[[Twin], bool]) -> Iterable[str]:
+    """A row an architecture: all of its twins, if one of them is measured."""
+    by_name: dict[str, list[Twin]] = {}
+    for twin in TWINS:
+        by_name.setdefault(architecture(twin.name), []).append(twin)
+    for name, twins in by_name.items():
+        if not any(map(measured, twins)):
+            yield from filter(None, [published.row(6, name)])
+            continue
+        count, wrong = 0, 0
+        largest = dict.fromkeys((torch.float64, torch.float32, torch.bfloat16), 0.0)
+        for twin in twins:
+            with tempfile.TemporaryDirectory() as folder:
+                for dtype, found in compared_with_reference(twin, Path(folder), list(largest)).items():
+                    count, wrong = count + len(found), wrong + (not found.same)
+                    largest[dtype] = max(largest[dtype], *(row.times for row in found))
+        numbers = " | ".join(f"{n:.1f}" if n else "" for n in largest.values())
+        yield from shown([f"| {name} | {count} | {numbers} | {wrong} |"])
 
 
 def shown(rows: Iterable[str]) -> list[str]:
@@ -160,7 +221,7 @@ def twin_row(twin: Twin) -> str:
                 largest[kind] = max(largest[kind], d.largest)
         loss, gradients = learning(twin, ours, reference) if twin.head not in ("", "ForTextEncoding") else ("", "")
     numbers = [*(power(n) for n in largest.values()), loss, gradients, f"{twin.atol:.0e}", compared(before, after)]
-    return f"| {twin.name} | {twin.variant.replace('_', ' ')} | {' | '.join(numbers)} |"
+    return f"| {twin.name} | {variant(twin)} | {' | '.join(numbers)} |"
 
 
 def compared(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> str:
@@ -208,7 +269,7 @@ def generation_row(twin: Twin) -> str:
             results.append(model.generate(prompts, max_new_tokens=NEW, **options))
         cells.append("equal" if torch.equal(*results) else "**differs**")
     cells += ["yes" if padding_is_harmless(twin, model) else "no" for model in (ours, reference)]
-    return f"| {twin.name} | {twin.variant.replace('_', ' ')} | {' | '.join(cells)} |"
+    return f"| {twin.name} | {variant(twin)} | {' | '.join(cells)} |"
 
 
 def padding_is_harmless(twin: Twin, model: Any) -> bool:

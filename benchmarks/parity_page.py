@@ -44,6 +44,11 @@ class Published:
         old = self._rows.get(key(new))
         return row if old is None else line(tuple(a if same(a, b) else b for a, b in zip(old, new, strict=True)))
 
+    def row(self, length: int, *names: str) -> str | None:
+        """The row of a table of so many columns that begins with these cells, if the page has it."""
+        found = self._rows.get((length, names[0], names[1] if len(names) > 1 else ""))
+        return None if found is None else line(found)
+
     def sentence(self, begin: str) -> str | None:
         """The line that begins so."""
         return next((text for text in self.text.splitlines() if text.startswith(begin)), None)

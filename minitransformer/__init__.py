@@ -27,6 +27,7 @@ _HOMES = {
         "MinitransformerError",
         "MissingFileError",
         "PipelineError",
+        "RegistrationError",
         "SavingError",
         "TokenizerError",
         "TraceError",
@@ -50,9 +51,11 @@ _HOMES = {
         "AutoModelForSequenceClassification",
         "AutoModelForTextEncoding",
         "AutoModelForTokenClassification",
+        "register_architecture",
     ),
-    "minitransformer.pipelines": ("pipeline",),
-    "minitransformer.tokenization": ("AutoTokenizer",),
+    "minitransformer.models.common.parts": ("put_parts", "register_part"),
+    "minitransformer.pipelines": ("pipeline", "register_pipeline"),
+    "minitransformer.tokenization": ("AutoTokenizer", "register_tokenizer"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -82,6 +85,7 @@ __all__ = [
     "MinitransformerError",
     "MissingFileError",
     "PipelineError",
+    "RegistrationError",
     "SavingError",
     "TokenizerError",
     "TraceError",
@@ -91,6 +95,11 @@ __all__ = [
     "fast_linear",
     "generate",
     "pipeline",
+    "put_parts",
+    "register_architecture",
+    "register_part",
+    "register_pipeline",
+    "register_tokenizer",
     "tap_names",
     "trace",
 ]

@@ -50,14 +50,10 @@ from minitransformer.compat.schedules import SchedulerType as SchedulerType
 from minitransformer.compat.schedules import get_constant_schedule as get_constant_schedule
 from minitransformer.compat.schedules import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
 from minitransformer.compat.schedules import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
-from minitransformer.compat.schedules import (
-    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
-)
+from minitransformer.compat.schedules import get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup
 from minitransformer.compat.schedules import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
 from minitransformer.compat.schedules import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
-from minitransformer.compat.schedules import (
-    get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup,
-)
+from minitransformer.compat.schedules import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
 from minitransformer.compat.schedules import get_scheduler as get_scheduler
 from minitransformer.compat.schedules import set_seed as set_seed
 from minitransformer.compat.tokenizers import BatchEncoding as BatchEncoding
@@ -76,6 +72,7 @@ from minitransformer.errors import InputError as InputError
 from minitransformer.errors import MinitransformerError as MinitransformerError
 from minitransformer.errors import MissingFileError as MissingFileError
 from minitransformer.errors import PipelineError as PipelineError
+from minitransformer.errors import RegistrationError as RegistrationError
 from minitransformer.errors import SavingError as SavingError
 from minitransformer.errors import TokenizerError as TokenizerError
 from minitransformer.errors import TraceError as TraceError
@@ -109,6 +106,7 @@ from minitransformer.models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq
 from minitransformer.models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
 from minitransformer.models.auto import AutoModelForTextEncoding as AutoModelForTextEncoding
 from minitransformer.models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
+from minitransformer.models.auto import register_architecture as register_architecture
 from minitransformer.models.bart import BartConfig as BartConfig
 from minitransformer.models.bart import BartForConditionalGeneration as BartForConditionalGeneration
 from minitransformer.models.bart import BartForQuestionAnswering as BartForQuestionAnswering
@@ -124,6 +122,8 @@ from minitransformer.models.bert import BertForSequenceClassification as BertFor
 from minitransformer.models.bert import BertForTokenClassification as BertForTokenClassification
 from minitransformer.models.bert import BertModel as BertModel
 from minitransformer.models.common.base import PretrainedModel as PreTrainedModel
+from minitransformer.models.common.parts import put_parts as put_parts
+from minitransformer.models.common.parts import register_part as register_part
 from minitransformer.models.ctrl import CTRLConfig as CTRLConfig
 from minitransformer.models.ctrl import CTRLForSequenceClassification as CTRLForSequenceClassification
 from minitransformer.models.ctrl import CTRLLMHeadModel as CTRLLMHeadModel
@@ -152,6 +152,9 @@ from minitransformer.models.gpt2 import GPT2ForSequenceClassification as GPT2For
 from minitransformer.models.gpt2 import GPT2ForTokenClassification as GPT2ForTokenClassification
 from minitransformer.models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
 from minitransformer.models.gpt2 import GPT2Model as GPT2Model
+from minitransformer.models.m2m100 import M2M100Config as M2M100Config
+from minitransformer.models.m2m100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
+from minitransformer.models.m2m100 import M2M100Model as M2M100Model
 from minitransformer.models.marian import MarianConfig as MarianConfig
 from minitransformer.models.marian import MarianMTModel as MarianMTModel
 from minitransformer.models.marian import MarianModel as MarianModel
@@ -160,6 +163,9 @@ from minitransformer.models.mbart import MBartForConditionalGeneration as MBartF
 from minitransformer.models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
 from minitransformer.models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
 from minitransformer.models.mbart import MBartModel as MBartModel
+from minitransformer.models.pegasus import PegasusConfig as PegasusConfig
+from minitransformer.models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
+from minitransformer.models.pegasus import PegasusModel as PegasusModel
 from minitransformer.models.roberta import RobertaConfig as RobertaConfig
 from minitransformer.models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
 from minitransformer.models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
@@ -167,6 +173,13 @@ from minitransformer.models.roberta import RobertaForQuestionAnswering as Robert
 from minitransformer.models.roberta import RobertaForSequenceClassification as RobertaForSequenceClassification
 from minitransformer.models.roberta import RobertaForTokenClassification as RobertaForTokenClassification
 from minitransformer.models.roberta import RobertaModel as RobertaModel
+from minitransformer.models.t5 import MT5Config as MT5Config
+from minitransformer.models.t5 import MT5EncoderModel as MT5EncoderModel
+from minitransformer.models.t5 import MT5ForConditionalGeneration as MT5ForConditionalGeneration
+from minitransformer.models.t5 import MT5ForQuestionAnswering as MT5ForQuestionAnswering
+from minitransformer.models.t5 import MT5ForSequenceClassification as MT5ForSequenceClassification
+from minitransformer.models.t5 import MT5ForTokenClassification as MT5ForTokenClassification
+from minitransformer.models.t5 import MT5Model as MT5Model
 from minitransformer.models.t5 import T5Config as T5Config
 from minitransformer.models.t5 import T5EncoderModel as T5EncoderModel
 from minitransformer.models.t5 import T5ForConditionalGeneration as T5ForConditionalGeneration
@@ -178,17 +191,14 @@ from minitransformer.models.transformer import FSMTConfig as FSMTConfig
 from minitransformer.models.transformer import FSMTForConditionalGeneration as FSMTForConditionalGeneration
 from minitransformer.models.transformer import FSMTModel as FSMTModel
 from minitransformer.models.transformer import TransformerConfig as TransformerConfig
-from minitransformer.models.transformer import (
-    TransformerForConditionalGeneration as TransformerForConditionalGeneration,
-)
+from minitransformer.models.transformer import TransformerForConditionalGeneration as TransformerForConditionalGeneration
 from minitransformer.models.transformer import TransformerModel as TransformerModel
 from minitransformer.models.transformer_xl import TransfoXLConfig as TransfoXLConfig
-from minitransformer.models.transformer_xl import (
-    TransfoXLForSequenceClassification as TransfoXLForSequenceClassification,
-)
+from minitransformer.models.transformer_xl import TransfoXLForSequenceClassification as TransfoXLForSequenceClassification
 from minitransformer.models.transformer_xl import TransfoXLLMHeadModel as TransfoXLLMHeadModel
 from minitransformer.models.transformer_xl import TransfoXLModel as TransfoXLModel
 from minitransformer.pipelines import pipeline as pipeline
+from minitransformer.pipelines import register_pipeline as register_pipeline
 from minitransformer.pipelines.base import Pipeline as Pipeline
 from minitransformer.pipelines.feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline
 from minitransformer.pipelines.fill_mask import FillMaskPipeline as FillMaskPipeline
@@ -199,10 +209,9 @@ from minitransformer.pipelines.text2text import TranslationPipeline as Translati
 from minitransformer.pipelines.text_classification import TextClassificationPipeline as TextClassificationPipeline
 from minitransformer.pipelines.text_generation import TextGenerationPipeline as TextGenerationPipeline
 from minitransformer.pipelines.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
-from minitransformer.pipelines.zero_shot_classification import (
-    ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,
-)
+from minitransformer.pipelines.zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
+from minitransformer.tokenization import register_tokenizer as register_tokenizer
 
 __version__: str
 AlbertTokenizer: Any
@@ -219,13 +228,20 @@ ElectraTokenizerFast: Any
 FSMTTokenizer: Any
 GPT2Tokenizer: Any
 GPT2TokenizerFast: Any
+M2M100Tokenizer: Any
 MBart50Tokenizer: Any
 MBart50TokenizerFast: Any
 MBartTokenizer: Any
 MBartTokenizerFast: Any
+MT5Tokenizer: Any
+MT5TokenizerFast: Any
 MarianTokenizer: Any
+NllbTokenizer: Any
+NllbTokenizerFast: Any
 OpenAIGPTTokenizer: Any
 OpenAIGPTTokenizerFast: Any
+PegasusTokenizer: Any
+PegasusTokenizerFast: Any
 RobertaTokenizer: Any
 RobertaTokenizerFast: Any
 T5Tokenizer: Any

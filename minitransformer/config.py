@@ -203,6 +203,8 @@ class ModelConfig(metaclass=ConfigType):
     """Whether calls give the attention maps, unless they say otherwise."""
     output_hidden_states: bool = _quiet(False)
     """Whether calls give the hidden states, unless they say otherwise."""
+    minitransformer: dict[str, Any] | None = _quiet(None)
+    """Which parts were put into the model by its users (``models.parts``)."""
     generation: dict[str, Any] = field(default_factory=dict, metadata={"key": None})
     """Options of ``generate`` that stand in config.json."""
     extra: dict[str, Any] = field(default_factory=dict, metadata={"key": None})

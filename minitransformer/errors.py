@@ -38,6 +38,10 @@ class MissingFileError(CheckpointError, FileNotFoundError):
     """A folder or repository lacks a file that is needed."""
 
 
+class RegistrationError(MinitransformerError, ValueError):
+    """A part, architecture, tokenizer or task that cannot be registered; or a change to a model that none explains."""
+
+
 class HubError(CheckpointError, OSError):
     """The Hub could not be reached, or refused."""
 

@@ -197,10 +197,9 @@ def _naming(path: str | Path) -> Iterator[None]:
         yield
     except MinitransformerError:
         raise
-    except OSError as error:
-        raise SavingError(
-            f"{path} cannot be written: {error.strerror or error}. What was there before is as it was"
-        ) from error
+    except (OSError, ValueError) as error:  # a ValueError: a zero byte or half a character in the name
+        reason = getattr(error, "strerror", None) or error
+        raise SavingError(f"{path} cannot be written: {reason}. What was there before is as it was") from error
 
 
 def _is_stream(path: Path) -> bool:

@@ -44,6 +44,8 @@ def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] 
     """
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
+        if text.startswith("\ufeff"):
+            raise ValueError("it begins with a byte order mark: save it as UTF-8 without one")
         value = (_DECODER if pairs is None else _decoder(pairs)).decode(text)
     except json.JSONDecodeError as error:
         raise JSONError(error.msg, error.lineno, error.colno) from error
@@ -80,6 +82,8 @@ def read_json(
         raise error(f"{path} cannot be read: {reason.strerror or reason}") from reason
     except JSONError as reason:
         raise error(f"{path} is not valid JSON: {reason}. Fetch or copy it again, or mend it.") from reason
+    except ValueError as reason:  # a zero byte in the name
+        raise error(f"{str(path)!r} cannot be read: {reason}") from reason
 
 
 def _decoder(pairs: Callable[[list[tuple[str, Any]]], Any] | None) -> json.JSONDecoder:

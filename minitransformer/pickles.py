@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 MOST_INSTRUCTIONS = 10_000_000
 """In one pickle: those of the largest vocabulary that is published are two million."""
+LONGEST_NUMBER = 24
+"""Bytes of a number that is written out (protocol 0), with its end."""
 LONGEST_INTEGER = 16
 """Bytes."""
 LARGEST_KEY = 2**61 - 2
@@ -147,6 +149,16 @@ class _Machine:
             elif code == 0x71:  # BINPUT
                 memo[data[at]] = self.stack[-1]
                 at += 1
+            elif code == 0x70 or code == 0x67 or code == 0x49 and data[at] != 0x30:  # numbers in letters (protocol 0)
+                after = data.find(b"\n", at, at + LONGEST_NUMBER)
+                if after < 0:
+                    raise PickleError(f"a line at byte {at} has no end")
+                number = int(data[at:after])
+                if code == 0x70:  # PUT
+                    memo[number] = self.stack[-1]
+                else:  # GET, or INT but for 0, False and True
+                    push(memo[number] if code == 0x67 else number)
+                at = after + 1
             elif code == 0x2E:  # STOP
                 self.at = at
                 return self.stack.pop()
@@ -400,8 +412,6 @@ _RARE: dict[int, Callable[[_Machine], None]] = {
     0x90: _above(lambda m, above: m.extend(above)),  # ADDITEMS
     ord("s"): lambda m: m.put([m.stack.pop(), m.stack.pop()][::-1]),
     ord("u"): _above(lambda m, above: m.put(above)),
-    ord("p"): lambda m: m.memo.__setitem__(int(m.line()[:20]), m.stack[-1]),
-    ord("g"): lambda m: m.stack.append(m.memo[int(m.line()[:20])]),
     ord("c"): lambda m: m.name(m.line(), m.line()),
     0x93: lambda m: m.name(*[m.stack.pop(), m.stack.pop()][::-1]),  # STACK_GLOBAL
     ord("R"): _reduce,

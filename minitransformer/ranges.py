@@ -46,6 +46,8 @@ Rate = Annotated[float, Range(0, 1)]
 """A probability, or another small number."""
 Spread = Annotated[float, Range(0, 1000)]
 """Of random weights."""
+Theta = Annotated[float, Range(1, 2**60)]
+"""In how many tokens the slowest of rotary positions turn by one radian."""
 TokenId = Annotated[int, IsToken]
 """Of a token of the vocabulary."""
 

@@ -1,4 +1,6 @@
-"""What tests of parity use, by one name: tiny reference twins, and where two models part. Its home is ``parity``.
+"""What tests use, by one name: tiny reference twins, where two models part, and checks of parts of one's own.
+
+Its home is ``parity``; ``check_part`` needs no reference.
 
 A twin is a small model of transformers, built from a config without any network, *every* parameter drawn anew (a new
 model's zero biases and unit norms would hide swapped rows), in float64 and with its readable attention: a difference
@@ -11,6 +13,7 @@ that is rounding vanishes there, a difference that is a bug stays::
         print(row)
 """
 
+from minitransformer.parity.conformance import PartError, Report, check_part
 from minitransformer.parity.divergence import (
     FLOAT64_TOLERANCE,
     FORWARD_PASS,
@@ -28,7 +31,10 @@ __all__ = [
     "FORWARD_PASS",
     "OUTPUT_FIELDS",
     "Difference",
+    "PartError",
+    "Report",
     "assert_same",
+    "check_part",
     "compare_weights",
     "divergence",
     "readable_attention",

@@ -23,6 +23,7 @@ from minitransformer.jsons import DEEPEST, MOST_DIGITS, JSONError, parse_json, r
         ('{"a": 1,\n "b": }', "line 2 column 7"),
         (b"\xff\xfe", "decode"),
         ("", "line 1 column 1"),
+        (b'\xef\xbb\xbf{"a": 1}', "byte order mark"),
     ],
 )
 def test_what_is_refused(text: str | bytes, message: str) -> None:

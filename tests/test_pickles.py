@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import pickle
 import pickletools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,23 @@ def test_tensors_that_weights_are_not(tmp_path: Path, tensor: torch.Tensor) -> N
     torch.save({"x": tensor}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match="pytorch_model.bin"):
         PickleFile(tmp_path / "pytorch_model.bin").read("x")
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"Np1.", b"Np" + b"1" * 50 + b"\n.", b"g5", b"I5", b"Ix\n.", b"g5\n.", b"p1\n.", b"I", b"Np"]
+)
+def test_numbers_in_letters_that_are_none(damaged: bytes) -> None:
+    began = time.monotonic()
+    with pytest.raises(PickleError):
+        read_pickle(damaged)
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_numbers_of_every_protocol(protocol: int) -> None:
+    values = [0, 1, -1, True, False, None, 255, 256, -(2**31), 2**31, 2**62, -(10**30), 0.5, "a\nb", b"\0"]
+    if protocol < 3:
+        values.pop()  # bytes are calls there
+    found, _ = read_pickle(pickle.dumps([values, values, {1: values}], protocol))
+    assert found == [values, values, {1: values}]
+    assert list(map(type, found[0])) == list(map(type, values))

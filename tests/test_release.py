@@ -17,13 +17,13 @@ from minitransformer import AutoModelForMaskedLM, pipeline
 from minitransformer.errors import MissingFileError, TrainingError
 from minitransformer.evaluation import evaluate
 from minitransformer.hub import EMBEDDED
+from minitransformer.recipes.recipe import override, read_recipe
+from minitransformer.recipes.run import prepare, train
 from minitransformer.training import logs
-from minitransformer.training.recipe import override, read_recipe
-from minitransformer.training.run import prepare, train
 
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "examples" / "recipes"
-sys.path.append(str(RECIPES))
+sys.path.append(str(ROOT / "tools"))
 
 import release as script  # noqa: E402
 from releasing import page, runs  # noqa: E402

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,19 +22,22 @@ from typing import Any
 import tokenizers
 import torch
 import torch.nn.functional as F
-from releasing.card import card
-from releasing.entries import Entry, read_checkpoints
-from releasing.folder import replacing
-from releasing.page import read_evaluations, write_page
 from tokenizers import Regex, decoders, models, pre_tokenizers
 from torch import Tensor
 
 from minitransformer import study
 from minitransformer.hub import EMBEDDED, read_json
 from minitransformer.models.gpt2 import GPT2Config, GPT2LMHeadModel
-from minitransformer.training.recipe import toml
+from minitransformer.recipes.recipe import toml
 
 RECIPES = Path(__file__).parent
+sys.path.append(str(RECIPES.parents[1] / "tools"))  # which puts checkpoints into the package
+
+from releasing.card import card  # noqa: E402
+from releasing.entries import Entry, read_checkpoints  # noqa: E402
+from releasing.folder import replacing  # noqa: E402
+from releasing.page import read_evaluations, write_page  # noqa: E402
+
 END = "<|endoftext|>"
 LETTERS = [END, *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", "."]
 Batch = tuple[Tensor, Tensor]

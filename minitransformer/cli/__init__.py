@@ -14,6 +14,7 @@ from minitransformer import __version__
 from minitransformer.cli.course import course
 from minitransformer.cli.demo import demo
 from minitransformer.cli.evaluate import evaluate
+from minitransformer.cli.imports import ImportingGroup
 from minitransformer.cli.inspect import inspect
 from minitransformer.cli.look import look
 from minitransformer.cli.parity import compare, trace, verify
@@ -23,7 +24,8 @@ from minitransformer.cli.train import train
 
 app = typer.Typer(
     name="minitransformer",
-    help="Transformers written by hand: run a task, train and measure a model, look inside it, serve it, take the course, see the demo.",
+    cls=ImportingGroup,
+    help="Transformers written by hand: run a task, train and measure a model, look inside it, serve it, learn from it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,8 +44,12 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="First import a module that registers parts or architectures."),
+    ] = None,
 ) -> None:
-    pass
+    pass  # an ImportingGroup has taken --import out; it is here for the help
 
 
 for command in (run, train, evaluate, inspect, look, trace, compare, verify, serve, course, demo):

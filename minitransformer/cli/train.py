@@ -37,8 +37,8 @@ def train(
     torchrun --nproc-per-node 2 -m minitransformer train sentiment.toml
     """
     with clear_errors():
+        from minitransformer.recipes.run import run
         from minitransformer.training.distributed import rank
-        from minitransformer.training.run import run
 
         with speaking(logging.INFO if rank() == 0 else logging.ERROR):
             history = run(recipe, data, output, override or (), minutes=minutes, only_check=check)

@@ -28,6 +28,8 @@ _MODELS = {
     "roberta": "Roberta: Config Model ForMaskedLM ForSequenceClassification ForMultipleChoice "
     "ForTokenClassification ForQuestionAnswering",
     "t5": "T5: Config Model EncoderModel ForConditionalGeneration ForSequenceClassification ForTokenClassification "
+    "ForQuestionAnswering; "
+    "MT5: Config Model EncoderModel ForConditionalGeneration ForSequenceClassification ForTokenClassification "
     "ForQuestionAnswering",
     "transformer": "Transformer: Config Model ForConditionalGeneration; FSMT: Config Model ForConditionalGeneration",
     "transformer_xl": "TransfoXL: Config Model LMHeadModel ForSequenceClassification",
@@ -35,8 +37,8 @@ _MODELS = {
 """Module under ``minitransformer.models`` -> the stems of its classes, and their endings."""
 
 _TOKENIZERS = (
-    "Albert Bart Bert CTRL DistilBert Electra FSMT GPT2 M2M100 Marian MBart MBart50 Nllb OpenAIGPT Pegasus Roberta T5 "
-    "TransfoXL"
+    "Albert Bart Bert CTRL DistilBert Electra FSMT GPT2 M2M100 Marian MBart MBart50 MT5 Nllb OpenAIGPT Pegasus Roberta "
+    "T5 TransfoXL"
 ).split()
 """Families whose tokenizers are asked for by name."""
 SLOW_ONLY = ("CTRL", "FSMT", "M2M100", "Marian", "TransfoXL")

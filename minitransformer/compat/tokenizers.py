@@ -28,6 +28,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "merges_file": ("merges.txt",),
     "src_vocab_file": ("vocab-src.json",),
     "tgt_vocab_file": ("vocab-tgt.json",),
+    "spm_file": ("sentencepiece.bpe.model",),
     "source_spm": ("source.spm",),
     "target_spm": ("target.spm",),
     "vocab": ("vocab.json",),

@@ -49,6 +49,7 @@ from minitransformer.errors import ArgumentError, TrainingError, warn_caller
 from minitransformer.files import write_whole
 from minitransformer.jsons import read_json
 from minitransformer.models.common.base import PretrainedModel
+from minitransformer.models.common.parts import check_savable
 from minitransformer.training.checkpoints import save_model
 from minitransformer.weights import load_weights, open_checkpoint
 
@@ -107,6 +108,8 @@ class Trainer:
             raise ArgumentError(
                 f"model must have save_pretrained, so that it can be kept; {type(model).__name__} has not"
             )
+        if isinstance(self.model, PretrainedModel):
+            check_savable(self.model)
         self.model_init = model_init
         self.processing_class = processing_class if processing_class is not None else tokenizer
         pads = hasattr(self.processing_class, "pad")

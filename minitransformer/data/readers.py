@@ -102,14 +102,17 @@ def _listed(path: str | Path | Sequence[str | Path]) -> list[str | Path]:
 def _find_files(name: str | Path) -> list[Path]:
     """The file of this name, or those that fit the pattern."""
     path = Path(name)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        raise DataError(f"{path} is a folder: name its files, for example {path / '*.txt'}")
     try:
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            raise DataError(f"{path} is a folder: name its files, for example {path / '*.txt'}")
         found = sorted(Path(found) for found in glob.glob(str(path)))
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
-        raise DataError(f"{shown(str(name))} is no name of a file: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{shown(str(name))} is no name of a file: {reason}") from error
     if not found:
         near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise DataError(f"there is no file {path}.{near}")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from minitransformer.data import Record, as_records
 from minitransformer.data.records import TEXT_FIELDS
 from minitransformer.errors import DataError, PipelineError, UnknownOptionError
-from minitransformer.options import Option, declared, documented, read_all
+from minitransformer.options import Option, declared, documented, read_all, shown
 
 if TYPE_CHECKING:
     from minitransformer.pipelines.base import Pipeline
@@ -31,6 +31,10 @@ Scores = dict[str, Any]
 """Numbers by name; rates in percent. A text is a signature that says how a number was computed."""
 Answerer = Callable[[Records], list[Any]]
 Item = TypeVar("Item")
+ANOTHER_FORM = frozenset(
+    {"top_k", "topk", "return_all_scores", "return_tensors", "return_text", "return_type", "num_return_sequences"}
+)
+"""Options of pipelines that change what an answer looks like, which measures read."""
 
 
 @dataclass(kw_only=True)
@@ -143,6 +147,12 @@ class Evaluation(ABC):
         table = own if options.keys() <= own.keys() else cls.all_options()  # these take long to import
         read = read_all(options, table, PipelineError, owner=owner, unknown=UnknownOptionError)
         of_pipe = {name: value for name, value in read.items() if name not in own}
+        for name, value in of_pipe.items():
+            one = value is None or value is False or (type(value) is int and value == 1)
+            if name in ANOTHER_FORM and not one:
+                raise PipelineError(
+                    f"{name}={shown(value)} gives answers of another form than {owner} reads: leave it out"
+                )
         return cls(**{name: value for name, value in read.items() if name in own}, pipeline_options=of_pipe)
 
 

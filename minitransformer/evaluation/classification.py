@@ -35,7 +35,8 @@ class TextClassification(Evaluation):
         """The likeliest label of each text."""
         check_labels(pipe, ((record, record["label"]) for record in records))
         inputs = ({name: r[name] for name in ("text", "text_pair") if r.get(name) is not None} for r in records)
-        return [answer["label"] for answer in self.answers(pipe, inputs, len(records))]
+        answers = self.answers(pipe, inputs, len(records))
+        return [(answer[0] if isinstance(answer, list) else answer)["label"] for answer in answers]  # a list of top_k=1
 
     def score(self, predictions: Sequence[str], records: Records) -> Scores:
         """Accuracy and macro F1."""

@@ -61,7 +61,7 @@ def parse(path: Path) -> list[Any] | dict[str, Any]:
     """The contents of a file of predictions."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # or it is not UTF-8, or no name
         raise DataError(f"{path} cannot be read: {error}") from error
     if not text.strip():
         raise DataError(f"{path} is empty: it must hold predictions")

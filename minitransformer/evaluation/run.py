@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
@@ -14,7 +15,7 @@ from minitransformer.errors import DataError, PipelineError, did_you_mean
 from minitransformer.evaluation.base import Evaluation
 from minitransformer.evaluation.predictions import read_predictions, write_predictions
 from minitransformer.options import Count, Option, declared, read_value, shown
-from minitransformer.pipelines.tasks import ALIASES, languages, pipeline
+from minitransformer.pipelines.tasks import ALIASES, own_name, pipeline
 
 if TYPE_CHECKING:
     from minitransformer.models.common.base import PretrainedModel
@@ -90,7 +91,7 @@ def evaluate(
     for given, value in {"baseline": baseline, "limit": limit, "output": output, "predictions": predictions}.items():
         if value is not None:
             ARGUMENTS[given].read(value, PipelineError)
-    if output is not None and not Path(output).parent.is_dir():
+    if output is not None and not os.path.isdir(Path(output).parent):
         raise DataError(f"{output} cannot be written: there is no folder {Path(output).parent}")
     name = find_task(task)
     reading = {key: options.pop(key) for key in READING.keys() & options.keys()}
@@ -170,9 +171,7 @@ def find_task(task: str) -> str:
         PipelineError: there is no such task, or it has no standard metric.
     """
     read_value("task", task, str, PipelineError)
-    name = ALIASES.get(task, task)
-    if name.startswith("translation_") and languages(name):
-        return "translation"
+    name = own_name(task)
     if name not in EVALUATIONS:
         hint = did_you_mean(task, [*EVALUATIONS, *ALIASES])
         raise PipelineError(f"no evaluation for task {shown(task)}.{hint} Known: {', '.join(EVALUATIONS)}")

@@ -191,6 +191,7 @@ class GenerationConfig:
                     f"sampling, beam search, beam sampling and assisted greedy decoding. Leave {name} out, or set it "
                     "to None."
                 )
+        self.do_sample = OPTIONS["do_sample"].read(self.do_sample, GenerationError)
         vars(self).update(read_options(self.said, OPTIONS if self.do_sample else WITHOUT_SAMPLING))
         if self.num_return_sequences > 1:
             if self.num_beams == 1 and not self.do_sample:

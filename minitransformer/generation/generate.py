@@ -452,6 +452,9 @@ def _prepare(
     }
     given |= {"tokenizer": tokenizer, "use_model_defaults": use_model_defaults, "generator": generator}
     given = {name: OBJECTS[name].read(value, GenerationError) for name, value in given.items()}
+    for name in ("logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"):
+        if classes := [each.__name__ for each in _list(given[name]) if isinstance(each, type)]:
+            raise GenerationError(f"{name} takes functions, not the class {classes[0]}: make an object of it")
     config = resolve(model.generation_config, generation_config, options, use_model_defaults)
     vocab_size = written_vocabulary(model.config)
     eos, pad = special_tokens(config, model.device)

@@ -86,12 +86,26 @@ class Stepper:
     def _steps(self, ids: Tensor, last: int) -> Tensor:
         if self.copies > 1:
             logits = self._forward(ids[:: self.copies], last)
+            self._check_cache(ids.shape[1])
             rows = torch.arange(len(logits), device=ids.device).repeat_interleave(self.copies)
             self.select(rows)
             self.output = self.output and _select_rows(self.output, rows)
             self.copies = 1
             return logits[rows]
-        return self._forward(ids, last)
+        logits = self._forward(ids, last)
+        self._check_cache(ids.shape[1])
+        return logits
+
+    def _check_cache(self, length: int) -> None:
+        """Raise a GenerationError if a block did not keep what it read: the next step would not see it."""
+        lengths = None if self.cache is None else self.cache.lengths
+        if lengths is not None and (not lengths or min(lengths) != length or max(lengths) != length):
+            wrong = next((i for i, found in enumerate(lengths) if found != length), 0)
+            held = lengths[wrong] if lengths else 0
+            raise GenerationError(
+                f"block {wrong} did not extend its cache, which holds {held} of {length} tokens: let its attention "
+                "call keys, values = view.cache.append(keys, values), and attend to these; or pass use_cache=False"
+            )
 
     def reorder(self, rows: Tensor) -> None:
         """Let row ``i`` go on from row ``rows[i]``, of the same prompt."""

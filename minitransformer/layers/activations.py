@@ -69,3 +69,8 @@ def activation(name: str) -> Activation:
         known = ", ".join(ACTIVATIONS)
         raise ConfigError(f"unknown activation {name!r}.{did_you_mean(name, ACTIVATIONS)} Known: {known}.")
     return ACTIVATIONS[name]
+
+
+def as_function(given: Activation | str) -> Activation:
+    """A function, or the one of that name."""
+    return activation(given) if isinstance(given, str) else given

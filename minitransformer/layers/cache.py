@@ -143,6 +143,11 @@ class DecoderCache:
         """Number of tokens that were decoded so far, padding included: the position offset of the next one."""
         return self._blocks[0].self_attn.length if self._blocks else 0
 
+    @property
+    def lengths(self) -> list[int]:
+        """Number of tokens in each block's cache: the same in all, if every block extends its own."""
+        return [block.self_attn.length for block in self._blocks]
+
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """The same, under transformers' name."""
         return self.length

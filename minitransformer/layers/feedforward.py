@@ -5,19 +5,21 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from minitransformer.layers.activations import Activation
+from minitransformer.layers.activations import Activation, as_function
 from minitransformer.layers.kernels import linear
+from minitransformer.layers.making import remembers_arguments
 from minitransformer.layers.part import Part
 from minitransformer.layers.taps import Tap
 
 
+@remembers_arguments
 class FeedForward(Part):
     """Each token alone: widen, bend, narrow.
 
     Args:
         hidden_size: width of input and output.
         intermediate_size: width in between.
-        activation: the function in between.
+        activation: the function in between, or its name.
         dropout: probability on the activated values, in training (BART's ``activation_dropout``).
         bias: whether the two projections have biases.
     """
@@ -26,14 +28,14 @@ class FeedForward(Part):
         self,
         hidden_size: int,
         intermediate_size: int,
-        activation: Activation,
+        activation: Activation | str,
         *,
         dropout: float = 0.0,
         bias: bool = True,
     ) -> None:
         super().__init__()
         self.up = nn.Linear(hidden_size, intermediate_size, bias=bias)
-        self.activation = activation
+        self.activation = as_function(activation)
         self.dropout = nn.Dropout(dropout)
         self.down = nn.Linear(intermediate_size, hidden_size, bias=bias)
         self.pre = Tap("batch token intermediate_size")
@@ -50,13 +52,14 @@ class FeedForward(Part):
         return linear(self.down, hidden)
 
 
+@remembers_arguments
 class GatedFeedForward(Part):
     """Each token alone, with a gate: what one projection lets through of another (https://arxiv.org/abs/2002.05202).
 
     Args:
         hidden_size: width of input and output.
         intermediate_size: width in between.
-        activation: the function on the gate.
+        activation: the function on the gate, or its name.
         dropout: probability on the gated values, in training.
         bias: whether the three projections have biases.
     """
@@ -65,14 +68,14 @@ class GatedFeedForward(Part):
         self,
         hidden_size: int,
         intermediate_size: int,
-        activation: Activation,
+        activation: Activation | str,
         *,
         dropout: float = 0.0,
         bias: bool = True,
     ) -> None:
         super().__init__()
         self.gate = nn.Linear(hidden_size, intermediate_size, bias=bias)
-        self.activation = activation
+        self.activation = as_function(activation)
         self.linear = nn.Linear(hidden_size, intermediate_size, bias=bias)
         self.dropout = nn.Dropout(dropout)
         self.down = nn.Linear(intermediate_size, hidden_size, bias=bias)

@@ -7,7 +7,8 @@ kernels know causality by name, and never look at a mask.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -57,10 +58,32 @@ class View:
         rest = (self.attention_mask, self.causal, self.window, self.mask, self.bias, self.positions, self.memory)
         return View(*rest, cache.self_attn, source, self._made)
 
+    def within(self, window: int) -> View:
+        """The same, less what is so many tokens or more away: for blocks that see less than others."""
+        seen = (self.attention_mask, self.causal, window, self.mask, self.bias, self.positions, self.memory)
+        made = self._made.setdefault(f"within {window}", {})
+        return View(*seen, self.cache, self.source, made)
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, which is made once for all blocks of this pass."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    def changed(self, **changes: Any) -> View:
+        """A copy that differs in some fields: for attention that hides or adds something of its own."""
+        return replace(self, **changes, _made={})
+
+    def applied(self, scores: Float[Tensor, "batch heads query key"]) -> Float[Tensor, "batch heads query key"]:
+        """Scores as they go into a softmax: with the bias, and the lowest number where nothing may be attended to."""
+        allowed = self.allowed(scores.shape[2], scores.shape[3], scores.device)
+        scores = scores if self.bias is None else scores + self.bias
+        return scores if allowed is None else scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+
     @property
     def is_causal_alone(self) -> bool:
-        """Whether nothing is hidden but the future."""
-        others = (self.attention_mask, self.window, self.mask, self.bias)
+        """Whether nothing is hidden but the future, and perhaps what is outside of a window."""
+        others = (self.attention_mask, self.mask, self.bias)
         return self.causal and all(reason is None for reason in others)
 
     def allowed(

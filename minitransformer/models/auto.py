@@ -13,6 +13,8 @@ from minitransformer.errors import ArgumentError, ConfigError, did_you_mean, war
 from minitransformer.hub import Repository, as_repository
 from minitransformer.models.common.base import Architecture, PretrainedModel, read_config
 from minitransformer.models.common.loading import as_dtype
+from minitransformer.models.common.registering import GROUP, REGISTERED, check_architecture
+from minitransformer.registers import installed_names, load_installed, register
 
 if TYPE_CHECKING:
     from minitransformer.models.common.base import GenerativeModel
@@ -26,16 +28,36 @@ ARCHITECTURES = {  # model_type in config.json -> module under minitransformer.m
     "electra": "electra",
     "fsmt": "transformer:FSMT",
     "gpt2": "gpt2",
+    "llama": "llama",
     "m2m_100": "m2m100",
     "marian": "marian",
     "mbart": "mbart",
+    "mistral": "mistral",
+    "modernbert": "modernbert",
+    "mt5": "t5:MT5",
     "openai-gpt": "gpt",
     "pegasus": "pegasus",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
     "roberta": "roberta",
     "t5": "t5",
     "transformer": "transformer",
     "transfo-xl": "transformer_xl",
 }
+
+
+def register_architecture(architecture: Architecture) -> Architecture:
+    """Let the Auto classes, ``inspect``, pipelines, training and the command line know another package's architecture.
+
+    Args:
+        architecture: its config class and its model classes, as at the end of ``models/bert.py``.
+
+    Raises:
+        RegistrationError: something is lacking (the message says what), or its model_type is another one's.
+    """
+    check_architecture(architecture)
+    register("architecture", REGISTERED, architecture.config.model_type, architecture, taken=ARCHITECTURES)
+    return architecture
 
 
 def architecture(model_type: str | None) -> Architecture:
@@ -45,11 +67,28 @@ def architecture(model_type: str | None) -> Architecture:
         ConfigError: it is not known; the message lists those that are.
     """
     if model_type not in ARCHITECTURES:
-        hint = did_you_mean(str(model_type), ARCHITECTURES)
-        raise ConfigError(f"unknown model_type {model_type!r}.{hint} Known: {', '.join(sorted(ARCHITECTURES))}.")
+        return _of_another_package(str(model_type))
     module, _, name = ARCHITECTURES[model_type].partition(":")
     found: Architecture = getattr(import_module(f"minitransformer.models.{module}"), name or "ARCHITECTURE")
     return found
+
+
+def _of_another_package(model_type: str) -> Architecture:
+    """An architecture that was registered, or that an installed package offers."""
+    if model_type not in REGISTERED:
+        offered = load_installed(GROUP, model_type)
+        if offered is None:
+            hint = did_you_mean(model_type, known_types())
+            raise ConfigError(f"unknown model_type {model_type!r}.{hint} Known: {', '.join(known_types())}.")
+        register_architecture(offered)
+        if model_type not in REGISTERED:
+            raise ConfigError(f"the package that offers {model_type!r} has {offered.config.model_type!r} there")
+    return REGISTERED[model_type]
+
+
+def known_types() -> list[str]:
+    """Every model_type: the library's own, registered ones, and those of installed packages."""
+    return sorted({*ARCHITECTURES, *REGISTERED, *installed_names(GROUP)})
 
 
 class AutoConfig:
@@ -94,12 +133,12 @@ def model_type_of(raw: Mapping[str, Any], where: str) -> str:
     if raw.get("model_type") is not None:
         return str(raw["model_type"])
     name = Path(where).name.lower()
-    guess = next((known for known in sorted(ARCHITECTURES, key=len, reverse=True) if known in name), None)
+    guess = next((known for known in sorted(known_types(), key=len, reverse=True) if known in name), None)
     if guess is None:
         raise ConfigError(
             f"config.json of {where} has no model_type, and its name says none. Write it there, or load it by the "
             "class, which knows: BertForMaskedLM.from_pretrained(...) from minitransformer.models.bert. "
-            f"Known: {', '.join(sorted(ARCHITECTURES))}."
+            f"Known: {', '.join(known_types())}."
         )
     warn_caller(f"config.json of {where} has no model_type; by its name it is {guess!r}")
     return guess

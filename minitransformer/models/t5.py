@@ -390,3 +390,69 @@ ARCHITECTURE = Architecture(
         "ForQuestionAnswering": T5ForQuestionAnswering,
     },
 )
+
+
+# ----------------------------------------------------------------------------------------- mT5: T5 v1.1, 101 languages
+
+
+@dataclass(frozen=True, kw_only=True)
+class MT5Config(T5Config):
+    """config.json of mT5 (https://arxiv.org/abs/2010.11934): T5 v1.1's model, with a vocabulary for 101 languages."""
+
+    model_type: ClassVar[str] = "mt5"
+
+    vocab_size: Width = 250112
+    num_layers: Layers = 8
+    num_heads: Count = 6
+    intermediate_size: Width = key("d_ff", 1024)
+    feed_forward: str = key("feed_forward_proj", "gated-gelu")
+    tie_word_embeddings: bool = False
+
+
+class MT5Model(T5Model):
+    """Encoder and decoder."""
+
+    CONFIG = MT5Config
+
+
+class MT5EncoderModel(T5EncoderModel):
+    """The encoder alone."""
+
+    CONFIG = MT5Config
+
+
+class MT5ForConditionalGeneration(T5ForConditionalGeneration):
+    """Turn a text into another."""
+
+    CONFIG = MT5Config
+
+
+class MT5ForSequenceClassification(T5ForSequenceClassification):
+    """One prediction for a text or a pair of texts."""
+
+    CONFIG = MT5Config
+
+
+class MT5ForTokenClassification(T5ForTokenClassification):
+    """A label for every token."""
+
+    CONFIG = MT5Config
+
+
+class MT5ForQuestionAnswering(T5ForQuestionAnswering):
+    """Where in the second text the answer to the first one starts and ends."""
+
+    CONFIG = MT5Config
+
+
+MT5 = Architecture(
+    MT5Config,
+    {
+        "Model": MT5Model,
+        "ForTextEncoding": MT5EncoderModel,
+        "ForSeq2SeqLM": MT5ForConditionalGeneration,
+        "ForSequenceClassification": MT5ForSequenceClassification,
+        "ForTokenClassification": MT5ForTokenClassification,
+        "ForQuestionAnswering": MT5ForQuestionAnswering,
+    },
+)

@@ -73,6 +73,8 @@ class Alignment:
     left: list[str] = field(default_factory=list)
     """Theirs that have no place."""
     remarks: list[str] = field(default_factory=list)
+    misfits: dict[str, str] = field(default_factory=dict)
+    """Ours -> theirs of that name, which no order of axes brings into the shape."""
 
 
 def read_map(path: str | Path) -> dict[str, str]:
@@ -132,7 +134,7 @@ def align(
                 else:
                     result.remarks.append(f"the map sends {theirs} to {filled}, but the trace has no such tensor")
         if not targets:
-            targets = [(*target, "name") for target in _named(theirs, trace, by_name, kind)]
+            targets = [(*target, "name") for target in _named(theirs, trace, by_name, kind, dump)]
         if targets:
             wanted[theirs] = targets
     for pattern in (names or {}).keys() - used:
@@ -149,6 +151,7 @@ def align(
                 continue
             aligned = _aligned(dump, theirs, (part, parts), trace.tensors, name, by)
             if aligned is None:
+                result.misfits[name] = theirs
                 result.remarks.append(
                     f"{theirs} has the shape {tuple(x.shape)}, and {name} {by_name[name].shape}: no order of axes fits"
                 )
@@ -204,9 +207,11 @@ def _ending(name: str, known: Mapping[str, Operation]) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def _named(theirs: str, trace: Trace, by_name: Mapping[str, Operation], kind: str) -> list[tuple[str, int, int]]:
+def _named(
+    theirs: str, trace: Trace, by_name: Mapping[str, Operation], kind: str, dump: Mapping[str, Tensor]
+) -> list[tuple[str, int, int]]:
     """The places that a name speaks of: ours, with the part of their tensor that belongs there."""
-    if theirs.startswith("outputs."):  # of the whole model: its scores
+    if theirs.startswith("outputs.") or ("." not in theirs and theirs.endswith("logits")):  # the model's scores
         scores = [name for name in by_name if name.endswith(f".{theirs.removeprefix('outputs.')}")]
         return [(scores[0], 0, 1)] if len(scores) == 1 and theirs.endswith("logits") else []
     if theirs.startswith(("inputs/", "outputs/", "gradients/")) or theirs in trace.manifest["given"]:
@@ -228,7 +233,19 @@ def _named(theirs: str, trace: Trace, by_name: Mapping[str, Operation], kind: st
     known = _modules(trace)
     calls = known.get(module) or known.get(module.partition(".")[2]) or []
     number = int(call) if call.isdigit() else 0
-    return calls[number] if number < len(calls) else []
+    usual = calls[number] if number < len(calls) else []
+    if len(calls) < 2 or any(parts > 1 for places in calls for _, _, parts in places):
+        return usual
+    try:
+        x = dump[theirs]
+    except ParityError:  # told where it is read for good
+        return usual
+    for places in [usual, *calls]:  # one module may be called for several things, in any order
+        for name, _, _ in places:
+            if name in trace.tensors and tuple(trace.tensors[name].shape) == tuple(x.shape):
+                if _distance(x, trace.tensors[name]) < NEAR:
+                    return places
+    return usual
 
 
 def _modules(trace: Trace) -> dict[str, list[list[tuple[str, int, int]]]]:

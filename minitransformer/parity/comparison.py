@@ -19,6 +19,7 @@ from minitransformer.parity.dumps import read_dump
 from minitransformer.parity.evaluation import Evaluator, Recent
 from minitransformer.parity.findings import UNKNOWN, Comparison, Row
 from minitransformer.parity.hypotheses import Context, causes, general_causes
+from minitransformer.parity.hypotheses.ids import ids_of_rows, told_difference
 from minitransformer.parity.noise import error
 from minitransformer.parity.operations import Operation, model_tensors
 from minitransformer.parity.padding import Keep, keeping, masks_of, of_side
@@ -83,6 +84,7 @@ def compare(
     """
     alignment = align(trace, dump, names, kind)
     _check_ids(trace, dump)
+    _check_length(trace, dump, alignment, model_tensors(model))
     if not alignment.found:
         if alignment.remarks:
             raise ParityError(f"nothing of the dump can be compared: {alignment.remarks[0]}")
@@ -170,6 +172,28 @@ def _check_ids(trace: Trace, dump: Mapping[str, Tensor]) -> None:
                 place = int((x.double().flatten() != mine.double().flatten()).nonzero()[0])
                 said = f"at place {place} it has {int(x.flatten()[place])}, not {int(mine.flatten()[place])}"
             raise ParityError(f"the dump was made on other {name} than the trace: {said}; run the port on the trace's")
+
+
+def _check_length(
+    trace: Trace, dump: Mapping[str, Tensor], alignment: Alignment, parameters: Mapping[str, Tensor]
+) -> None:
+    """Words of another number of tokens tell which ids were read.
+
+    Raises:
+        ParityError: they were others.
+    """
+    for operation in trace.operations:
+        theirs = alignment.misfits.get(operation.name)
+        if theirs is None or operation.kind != "embedding" or not operation.name.endswith("words"):
+            continue
+        x, own = dump[theirs], trace.tensors[operation.inputs["ids"]]
+        x = x[None] if x.dim() == 2 and len(own) == 1 else x
+        ids = ids_of_rows(x, parameters[operation.parameters["table"]].double(), 0.05)
+        if ids is not None and len(ids) == len(own):
+            raise ParityError(
+                f"the dump was made on {ids.shape[1]} tokens, the trace on {own.shape[1]}: "
+                f"{told_difference(ids, own)}; run the port on the trace's input_ids"
+            )
 
 
 def _their_type(alignment: Alignment, dtype: str | None) -> torch.dtype:

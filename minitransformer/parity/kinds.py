@@ -6,7 +6,7 @@ implementation beside that of the layers. ``docs/parity-testing.md`` shows them 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from minitransformer.layers import ACTIVATIONS, relative_buckets
+from minitransformer.layers import ACTIVATIONS, relative_buckets, rotary_frequencies
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,26 @@ def heads(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, heads: int) 
     return rearrange(F.linear(x, weight, bias), "b t (h k) -> b h t k", h=heads)
 
 
+def heads_normed(
+    x: Tensor, weight: Tensor, norm: Tensor, bias: Tensor | None = None, *, heads: int, eps: float
+) -> Tensor:
+    """The same, the root mean square of each head's numbers made one, and weighed."""
+    return rms_norm(rearrange(F.linear(x, weight, bias), "b t (h k) -> b h t k", h=heads), norm, eps=eps)
+
+
+def rotated(x: Tensor, positions: Tensor, *, theta: float, scaling: Mapping[str, Any]) -> Tensor:
+    """A head's halves, turned in pairs by the angles of the tokens' positions."""
+    angles = positions[:, None, :, None].float() * rotary_frequencies(x.shape[-1], theta, scaling)
+    real, imaginary = (half.float() if x.dtype.itemsize == 2 else half for half in x.chunk(2, dim=-1))
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    return torch.cat([real * cos - imaginary * sin, real * sin + imaginary * cos], dim=-1).to(x.dtype)
+
+
+def shared(x: Tensor, heads: int) -> Tensor:
+    """Keys or values, once for each of the heads in a row that share them."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
+
+
 def heads_remembered(
     x: Tensor, remembered: Tensor, weight: Tensor, bias: Tensor | None = None, *, heads: int
 ) -> Tensor:
@@ -112,7 +132,7 @@ def heads_of_distances(x: Tensor, weight: Tensor, *, heads: int) -> Tensor:
 def raw_scores(q: Tensor, k: Tensor, content_bias: Tensor | None = None, *, temperature: float) -> Tensor:
     """How well each query fits each key."""
     asking = q if content_bias is None else q + content_bias[:, None]
-    return asking @ k.transpose(-1, -2) / temperature
+    return asking @ shared(k, q.shape[1]).transpose(-1, -2) / temperature
 
 
 def scores(raw_scores: Tensor, bias: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
@@ -144,7 +164,7 @@ def pattern(scores: Tensor) -> Tensor:
 
 def mixed(pattern: Tensor, v: Tensor) -> Tensor:
     """The mean of the values."""
-    return pattern @ v
+    return pattern @ shared(v, pattern.shape[1])
 
 
 def joined(mixed: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -155,6 +175,12 @@ def joined(mixed: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def residual(x: Tensor, sublayer: Tensor) -> Tensor:
     """What came in, plus what was computed of it."""
     return x + sublayer
+
+
+def mean(x: Tensor, counted: Tensor | None = None) -> Tensor:
+    """The mean of a text's vectors, without padding."""
+    share = x.new_ones(x.shape[:2]) if counted is None else counted.to(x.dtype)
+    return torch.einsum("bt,btd->bd", share / share.sum(1, keepdim=True), x)
 
 
 def activated(x: Tensor, gated: Tensor | None = None, *, activation: str) -> Tensor:
@@ -210,6 +236,8 @@ KINDS: dict[str, Kind] = {
     "norm.rms": Kind("x / sqrt(mean(x ** 2) + eps) * weight", rms_norm, _NORM),
     "linear": Kind("x[tokens] * scale @ weight.T + bias", linear, _LINEAR),
     "attention.heads": Kind("split_heads(x @ weight.T + bias)", heads, _LINEAR),
+    "attention.heads.normed": Kind("norm(split_heads(x @ weight.T + bias), eps) * norm", heads_normed, _LINEAR),
+    "attention.rotated": Kind("x * cos(positions * f) + concat(-x2, x1) * sin(positions * f)", rotated),
     "attention.heads.remembered": Kind(
         "split_heads(concat(remembered, x) @ weight.T + bias)",
         heads_remembered,
@@ -217,7 +245,7 @@ KINDS: dict[str, Kind] = {
     ),
     "attention.heads.distances": Kind("split_heads(x @ weight.T)", heads_of_distances, _LINEAR),
     "attention.raw_scores": Kind(
-        "einsum('bhtk,bhsk->bhts', q + content_bias, k) / temperature",
+        "einsum('bhtk,bhsk->bhts', q + content_bias, k) / temperature; heads in a row may share k",
         raw_scores,
         {"q": -1, "k": -1, "content_bias": -1},
     ),
@@ -229,10 +257,13 @@ KINDS: dict[str, Kind] = {
         {"q": -1, "r": -1, "distance_bias": -1},
     ),
     "attention.pattern": Kind("softmax(scores) over keys", pattern, {"scores": -1, "result": -1}),
-    "attention.mixed": Kind("einsum('bhts,bhsk->bhtk', pattern, v)", mixed, {"pattern": -1, "v": -2}),
+    "attention.mixed": Kind(
+        "einsum('bhts,bhsk->bhtk', pattern, v); heads in a row may share v", mixed, {"pattern": -1, "v": -2}
+    ),
     "attention.out": Kind("join_heads(mixed) @ weight.T + bias", joined),
     "residual": Kind("x + sublayer", residual),
     "activation": Kind("activation(x) * gated", activated),
+    "mean": Kind("sum(x * counted) / sum(counted) over tokens", mean),
     "positions.relative": Kind("table[bucket(key - query)]", relative_positions),
     "head.frequent": Kind("log_softmax(concat(x @ words.T + bias, x @ clusters.T + clusters_bias))", adaptive_frequent),
     "head.adaptive": Kind(

@@ -14,6 +14,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from minitransformer.layers import ACTIVATIONS, tap_names
+from minitransformer.models.common.heads import MeanPooler
 from minitransformer.parity.kinds import KINDS, compute
 from minitransformer.parity.recording import Recording
 from minitransformer.weights.ops import Op, Same, Split, Then, Transpose
@@ -108,12 +109,15 @@ class _Walk:
             "blocks": self._stack,
             "groups": self._stack,
             "query": self._attention,
+            "theta": self._rotary,
             "down": self._feed_forward,
             "attn_norm": self._block,
             "tables": self._embeddings,
             "word": self._embeddings,
         }
         read = next((reader for part, reader in readers.items() if hasattr(owner, part)), self._relative_positions)
+        if isinstance(owner, MeanPooler):
+            read = self._mean
         self.last[tap] = name
         kind, inputs, constants, parameters = read(name, parent, leaf, cast(Any, owner))
         parameters = {role: own for role, own in parameters.items() if own in self.known}
@@ -141,7 +145,7 @@ class _Walk:
         if hasattr(owner, "tables"):
             if leaf == "output":
                 self.stream = self.embedded = name
-                return "scale", {"x": self.last[f"{parent}.words"]}, {"scale": owner.hidden_size**0.5}, {}
+                return "scale", {"x": self.last[f"{parent}.words"]}, {"scale": owner.scale}, {}
             tables = {f"table.{i}": f"{parent}.tables.{i}.weight" for i in range(len(owner.tables))}
             tables |= {f"projection.{i}": f"{parent}.projections.{i}.weight" for i in range(len(owner.projections))}
             clusters = [list(cluster) for cluster in owner.clusters]
@@ -184,10 +188,15 @@ class _Walk:
     def _attention(self, name: str, parent: str, leaf: str, owner: Any) -> _Found:
         cross = parent.endswith("cross_attn")
         own = {tap: self.last.get(f"{parent}.{tap}", "") for tap in "q k v r raw_scores scores pattern mixed".split()}
+        if leaf in ("q", "k") and getattr(owner, "rotary", None) is not None:
+            turn, place = owner.rotary, f"{parent}.rotary.q{name.removeprefix(f'{parent}.{leaf}')}"
+            inputs = {"x": self.last[f"{parent}.rotary.{leaf}"], "positions": self._extra(place, "positions")}
+            return "attention.rotated", inputs, {"theta": turn.theta, "scaling": turn.scaling}, {}
         if leaf in ("q", "k", "v"):
             part = {"q": "query", "k": "key", "v": "value"}[leaf]
             source = self.encoded if cross and leaf != "q" else self.sub
-            constants, parameters = {"heads": owner.num_heads}, _parameters(f"{parent}.{part}")
+            heads = owner.num_heads if leaf == "q" else getattr(owner, "num_kv_heads", owner.num_heads)
+            constants, parameters = {"heads": heads}, _parameters(f"{parent}.{part}")
             remembered = "" if leaf == "q" else self._extra(name, "remembered")
             if remembered:
                 return "attention.heads.remembered", {"x": source, "remembered": remembered}, constants, parameters
@@ -212,6 +221,16 @@ class _Walk:
             return "attention.mixed", {"pattern": own["pattern"], "v": own["v"]}, {}, {}
         self.finished.add(parent.rpartition(".")[2])
         return "attention.out", {"mixed": own["mixed"]}, {}, _parameters(f"{parent}.output")
+
+    def _rotary(self, name: str, parent: str, leaf: str, owner: Any) -> _Found:
+        attention = parent.rpartition(".")[0]
+        heads = self.recording.shapes[name][1]
+        parameters = _parameters(f"{attention}.{'query' if leaf == 'q' else 'key'}")
+        normed = getattr(owner, f"{leaf}_norm", None)
+        if normed is None:
+            return "attention.heads", {"x": self.sub}, {"heads": heads}, parameters
+        parameters["norm"] = f"{parent}.{leaf}_norm.weight"
+        return "attention.heads.normed", {"x": self.sub}, {"heads": heads, "eps": float(normed.eps)}, parameters
 
     def _feed_forward(self, name: str, parent: str, leaf: str, owner: Any) -> _Found:
         if leaf == "pre":
@@ -245,6 +264,10 @@ class _Walk:
             "bidirectional": owner.bidirectional,
         }
         return "positions.relative", {}, constants, {"table": f"{parent}.bias.weight"}
+
+    def _mean(self, name: str, parent: str, leaf: str, owner: Any) -> _Found:
+        self.pooled = name
+        return "mean", {"x": self.stream, "counted": self._extra(name, "counted")}, {}, {}
 
     def _pooler(self, name: str, parent: str, leaf: str, owner: Any) -> _Found:
         if leaf == "out":
@@ -290,7 +313,7 @@ class _Walk:
         return "head.frequent", {"x": source}, {"shortlist": clusters[0][1]}, tables
 
     def _norm(self, name: str, module: Any, source: str) -> _Found:
-        if module is None:
+        if module is None or isinstance(module, nn.Identity):
             return "identity", {"x": source}, {}, {}
         kind = "norm.layer" if isinstance(module, nn.LayerNorm) else "norm.rms"
         return kind, {"x": source}, {"eps": float(module.eps)}, _parameters(name)

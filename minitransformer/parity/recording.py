@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from minitransformer.errors import InputError
-from minitransformer.layers import trace
+from minitransformer.layers import Rotary, trace
+from minitransformer.layers.rotary import positions_of
+from minitransformer.models.common.heads import MeanPooler
 
 Sink = Callable[[str, Tensor], None]
 
@@ -108,6 +110,10 @@ class _Recorder:
                 handles.append(module.register_forward_pre_hook(self._head(name)))
             elif hasattr(module, "words") and hasattr(module, "output"):
                 handles.append(module.register_forward_pre_hook(self._embeddings(name, module), with_kwargs=True))
+            elif isinstance(module, MeanPooler):
+                handles.append(module.register_forward_pre_hook(self._counted(name)))
+            elif isinstance(module, Rotary):
+                handles.append(module.register_forward_pre_hook(self._positions(name)))
             elif hasattr(module, "r") and hasattr(module, "distance"):
                 handles.append(module.register_forward_pre_hook(self._distances(name), with_kwargs=True))
         try:
@@ -127,6 +133,20 @@ class _Recorder:
             for part, ids in given.items():
                 if isinstance(ids, Tensor):
                     self.extra(numbered(f"{name}.{part}", call), ids)
+
+        return hook
+
+    def _positions(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            query, _, view = args
+            self.extra(numbered(f"{name}.positions", self.calls.get(f"{name}.q", 0)), positions_of(view, query))
+
+        return hook
+
+    def _counted(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            if len(args) > 1 and isinstance(args[1], Tensor) and args[1].dim() == 2:
+                self.extra(numbered(f"{name}.counted", self.calls.get(f"{name}.out", 0)), args[1])
 
         return hook
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -315,10 +316,9 @@ class Trace:
         if source is None:
             if told["source"] is None:
                 raise ParityError(f"{self.folder} does not say where its model is: pass it (--model)")
-            source = self.folder / MODEL if told["source"] == MODEL else told["source"]
-            if told["source"] == MODEL or "/" in told["source"]:
-                if not Path(source).exists():
-                    raise ParityError(f"the model of {self.folder} is no longer in {source}: say where it is (--model)")
+            source = (self.folder / MODEL).absolute() if told["source"] == MODEL else told["source"]
+            if Path(source).is_absolute() and not Path(source).exists():
+                raise ParityError(f"the model of {self.folder} is no longer in {source}: say where it is (--model)")
         model = load_model(source, told["class"])
         if weights_digest(model) != told["weights_sha256"]:
             raise ParityError(f"{source} has other weights than the model of {self.folder}: trace it again")
@@ -350,7 +350,7 @@ def read_trace(folder: str | Path) -> Trace:
     """
     folder = Path(folder)
     path = folder / MANIFEST
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ParityError(f"{folder} holds no trace, it has no {MANIFEST}: make one with minitransformer trace")
     manifest = read_json(path, error=ParityError)
     found = manifest.get("format") if isinstance(manifest, dict) else None

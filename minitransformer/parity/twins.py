@@ -22,7 +22,10 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+_TO, _FLOAT = Tensor.to, Tensor.float
 
 
 def reference_twin(class_name: str, *, seed: int = 0, dtype: torch.dtype = torch.float64, **config: Any) -> Any:
@@ -45,8 +48,8 @@ def reference_twin(class_name: str, *, seed: int = 0, dtype: torch.dtype = torch
 
 @contextmanager
 def in_float64() -> Iterator[None]:
-    """Meanwhile, what is rounded from float64 to float32 on the way (T5's norms, some losses) stays in float64."""
-    to, to_float = Tensor.to, Tensor.float
+    """Meanwhile, what is rounded from float64 to float32 on the way (norms, patterns, losses) stays in float64."""
+    to, to_float, softmax = Tensor.to, Tensor.float, F.softmax
 
     def to_unless_double(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return x if x.dtype == torch.float64 and args[:1] == (torch.float32,) else to(x, *args, **kwargs)
@@ -54,7 +57,13 @@ def in_float64() -> Iterator[None]:
     def float_unless_double(x: Tensor) -> Tensor:
         return x if x.dtype == torch.float64 else to_float(x)
 
-    with mock.patch.multiple(Tensor, to=to_unless_double, float=float_unless_double):
+    def softmax_unless_double(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return softmax(x, *args, **{**kwargs, "dtype": None if x.dtype == torch.float64 else kwargs.get("dtype")})
+
+    with (
+        mock.patch.multiple(Tensor, to=to_unless_double, float=float_unless_double),
+        mock.patch.object(F, "softmax", softmax_unless_double),
+    ):
         yield
 
 
@@ -78,6 +87,9 @@ def running(model: nn.Module) -> Iterator[None]:
             stack.enter_context(type_as_or_to())
         if any(p.dtype == torch.float64 for p in model.parameters()):
             stack.enter_context(in_float64())
+            for module in model.modules():
+                if hasattr(module, "inv_freq"):  # the angles of rotary positions are in float32 by design
+                    stack.enter_context(mock.patch.object(module, "forward", as_they_are(module.forward)))
         yield
 
 
@@ -92,6 +104,17 @@ def wide(forward: Callable[..., Any]) -> Callable[..., Any]:
     return wide_forward
 
 
+def as_they_are(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward``, inside of ``wide`` too with the conversions that are written in it."""
+
+    @wraps(forward)
+    def plain_forward(*args: Any, **kwargs: Any) -> Any:
+        with mock.patch.multiple(Tensor, to=_TO, float=_FLOAT):
+            return forward(*args, **kwargs)
+
+    return plain_forward
+
+
 def repaired(model: Any) -> Any:
     """A transformers model, with what is broken in 4.57 mended: Transformer-XL can neither run nor always save.
 
@@ -103,6 +126,9 @@ def repaired(model: Any) -> Any:
     cache, and so puts every new token in the first place; here it gives all of them.
     """
     model.forward = wide(model.forward)
+    for module in model.modules():
+        if hasattr(module, "inv_freq"):  # the angles of rotary positions are in float32 by design
+            module.forward = as_they_are(module.forward)
     if model.config.model_type == "fsmt" and hasattr(model, "prepare_inputs_for_generation"):
         prepare = model.prepare_inputs_for_generation
         model.prepare_inputs_for_generation = lambda ids, **kwargs: prepare(ids, **kwargs) | {"decoder_input_ids": ids}

@@ -8,11 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from minitransformer.pipelines.tasks import ALIASES, TASKS, pipeline, pipeline_options
+from minitransformer.pipelines.tasks import ALIASES, TASKS, pipeline, pipeline_options, register_pipeline
 
 _CLASSES = {name: module for module, name in TASKS.values()} | {"Pipeline": "base", "ChunkPipeline": "base"}
 
-__all__ = ["ALIASES", "TASKS", "pipeline", "pipeline_options", *_CLASSES]  # noqa: PLE0604
+__all__ = ["ALIASES", "TASKS", "pipeline", "pipeline_options", "register_pipeline", *_CLASSES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

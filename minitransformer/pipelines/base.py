@@ -74,8 +74,8 @@ class Pipeline(Options):
         TypeError: an option that the task does not have.
     """
 
-    auto_class: ClassVar[str]
-    """Name of the class in ``minitransformer`` that loads a model with the right head."""
+    auto_class: ClassVar[str | type[Any]]
+    """Name of the class in ``minitransformer`` that loads a model with the right head; or that class."""
     default_model: ClassVar[str]
     """The checkpoint of this task when none is named: that of transformers 4.57."""
     default_revision: ClassVar[str | None] = None

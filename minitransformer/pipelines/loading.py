@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from minitransformer.errors import PipelineError, warn_caller
+from minitransformer.errors import ConfigError, PipelineError, RegistrationError, did_you_mean, warn_caller
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def load_model(
     model: str | Path | Repository,
-    auto_class: str,
+    auto_class: str | type[Any],
     device: int | str | torch.device | None,
     dtype: torch.dtype | str | None,
     compat: str | None = None,
@@ -25,35 +25,59 @@ def load_model(
     """Load a model by the Auto class that has the head which a task needs, onto the device."""
     import torch
 
-    import minitransformer.models.auto as auto
-
     if dtype is None:
         dtype = "auto" if compat == "transformers" else torch.float32
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
-    loaded: PretrainedModel = getattr(auto, auto_class).from_pretrained(
+    loaded: PretrainedModel = loading_class(auto_class).from_pretrained(
         model, dtype=dtype, device=find_device(device), allow_missing_head=False
     )
     return loaded
 
 
-def check_head(model: PretrainedModel, auto_class: str, task: str) -> PretrainedModel:
+def check_head(model: PretrainedModel, auto_class: str | type[Any], task: str) -> PretrainedModel:
     """A loaded model, if it has the head that the task needs (any model will do for features).
 
     Raises:
         PipelineError: it has another one.
     """
-    import minitransformer.models.auto as auto
+    from minitransformer.models.auto import AutoModel
     from minitransformer.models.common.base import PretrainedModel as Base
 
-    if isinstance(model, Base) and auto_class != "AutoModel":
-        wanted = getattr(auto, auto_class).class_for(model.config)
-        if not isinstance(model, wanted):
-            raise PipelineError(
-                f"{task} needs a {wanted.__name__}, and the model is a {type(model).__name__}: load it with "
-                f"{auto_class}.from_pretrained(...)"
-            )
+    loads = loading_class(auto_class)
+    if not isinstance(model, Base) or loads is AutoModel:
+        return model
+    if issubclass(loads, AutoModel):
+        try:
+            wanted, fits = loads.class_for(model.config).__name__, isinstance(model, loads.class_for(model.config))
+        except ConfigError:  # a class of an architecture that nobody has registered
+            wanted, fits = f"model with the head {loads.HEAD}", model.HEAD == loads.HEAD
+    else:
+        wanted, fits = loads.__name__, isinstance(model, loads)
+    if not fits:
+        raise PipelineError(
+            f"{task} needs a {wanted}, and the model is a {type(model).__name__}: load it with "
+            f"{loads.__name__}.from_pretrained(...)"
+        )
     return model
+
+
+def loading_class(auto_class: str | type[Any]) -> Any:
+    """The class that loads a task's model: the Auto class of that name, or a model class of a user's own.
+
+    Raises:
+        RegistrationError: there is no Auto class of that name.
+    """
+    import minitransformer.models.auto as auto
+
+    found = getattr(auto, auto_class, None) if isinstance(auto_class, str) else auto_class
+    if not hasattr(found, "from_pretrained"):
+        known = [name for name in vars(auto) if name.startswith("AutoModel")]
+        raise RegistrationError(
+            f"auto_class of a pipeline must be a model class, or one of {', '.join(known)}, not {auto_class!r:.60}."
+            f"{did_you_mean(auto_class, known)}"
+        )
+    return found
 
 
 def check_vocabularies(model: PretrainedModel, tokenizer: Tokenizer) -> None:

@@ -121,14 +121,17 @@ def listed(inputs: Any) -> Any:
     Everything else is as it was: one input, a list, and what is read as a stream (a generator, a dataset).
 
     Raises:
-        PipelineError: a table.
+        PipelineError: a table, or an array that holds nothing that can be read.
     """
     if isinstance(inputs, (str, bytes, Mapping, list, tuple)) or is_dataset(inputs):
         return inputs
     if hasattr(inputs, "iloc") and hasattr(inputs, "columns"):
         raise PipelineError("the input is a table: pass one of its columns, such as table['text']")
     if hasattr(inputs, "tolist"):  # an array, of which one without axes is one input
-        return inputs.tolist()
+        try:
+            return inputs.tolist()
+        except Exception as error:  # on PyTorch's meta device, sparse, nested
+            raise PipelineError(f"the input is an array without values ({error}): pass texts") from error
     return list(read_stream(inputs)) if hasattr(inputs, "__len__") and is_stream(inputs) else inputs
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
-from minitransformer.errors import PipelineError, did_you_mean, warn_caller
+from minitransformer.errors import PipelineError, RegistrationError, did_you_mean, warn_caller
 from minitransformer.hub import Repository
 from minitransformer.options import Option, plain, read_value, shown
-from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_vocabularies, load_model
+from minitransformer.pipelines.loading import as_torch_dtype, check_head, check_vocabularies, load_model, loading_class
+from minitransformer.registers import register
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +37,8 @@ TASKS = {  # name -> (module under minitransformer.pipelines, class)
     "translation": ("text2text", "TranslationPipeline"),
     "zero-shot-classification": ("zero_shot_classification", "ZeroShotClassificationPipeline"),
 }
+REGISTERED: dict[str, type[Pipeline]] = {}
+"""Tasks of other packages -> their classes."""
 ALIASES = {"ner": "token-classification", "sentiment-analysis": "text-classification"}
 T5_PAIRS = (("en", "de"), ("en", "fr"), ("en", "ro"))
 """Languages that the default model of translation knows."""
@@ -161,20 +165,58 @@ def check_loadable(name: str, given: Any) -> None:
         raise PipelineError(f"{name} must be a folder, the id of a model, or a loaded {name}, not {shown(given)}")
 
 
+def own_name(task: str) -> str:
+    """What ``TASKS`` calls a task: "ner" is token-classification, "translation_en_to_fr" is translation."""
+    name = ALIASES.get(task, task)
+    return "translation" if languages(name) else name
+
+
+def register_pipeline(task: str, pipeline_class: type[Pipeline]) -> type[Pipeline]:
+    """Let ``pipeline``, the command line and ``pipeline_options`` know a task.
+
+    Args:
+        task: its name.
+        pipeline_class: a subclass of ``Pipeline`` with the three steps. Its ``auto_class`` is the name of an Auto
+            class, or a model class of your own.
+
+    Raises:
+        RegistrationError: something is lacking (the message says what), or the name is another task's.
+    """
+    from minitransformer.pipelines.base import Pipeline as Base
+
+    if not (isinstance(pipeline_class, type) and issubclass(pipeline_class, Base)):
+        raise RegistrationError(f"the task {task!r:.60} must be a subclass of Pipeline, not {pipeline_class!r:.100}")
+    for step in ("preprocess", "forward", "postprocess"):
+        if getattr(pipeline_class, step) is getattr(Base, step):
+            raise RegistrationError(f"{pipeline_class.__name__} lacks {step}, one of the three steps of a pipeline")
+    if not hasattr(pipeline_class, "auto_class"):
+        raise RegistrationError(
+            f"{pipeline_class.__name__} lacks auto_class: the class that loads its model, or the name of an Auto class"
+        )
+    loading_class(pipeline_class.auto_class)
+    if isinstance(task, str) and task.startswith("translation_"):
+        raise RegistrationError(
+            f"the task {task!r:.60} would be a pair of languages of 'translation': choose another name"
+        )
+    register("task", REGISTERED, task, pipeline_class, taken=(*TASKS, *ALIASES))
+    if not hasattr(pipeline_class, "default_task"):
+        pipeline_class.default_task = task
+    return pipeline_class
+
+
 def find_class(task: str) -> type[Pipeline]:
     """The class of a task's pipeline.
 
     Raises:
         PipelineError: there is no such task; the message has the nearest name and all others.
     """
-    name = plain(read_value("task", task, str, PipelineError))
-    name = ALIASES.get(name, name)
+    name = own_name(plain(read_value("task", task, str, PipelineError)))
     if name.startswith("translation_"):
-        if languages(name) is None:
-            raise PipelineError(f"task {task!r} must have the form translation_XX_to_YY, such as translation_en_to_fr")
-        name = "translation"
+        raise PipelineError(f"task {task!r} must have the form translation_XX_to_YY, such as translation_en_to_fr")
+    if name in REGISTERED:
+        return REGISTERED[name]
     if name not in TASKS:
-        known = [*TASKS, *ALIASES, "translation_XX_to_YY"]
+        known = [*TASKS, *REGISTERED, *ALIASES, "translation_XX_to_YY"]
         raise PipelineError(f"unknown task {shown(task)}.{did_you_mean(task, known)} Known: {', '.join(sorted(known))}")
     module, class_name = TASKS[name]
     found: type[Pipeline] = getattr(import_module(f"minitransformer.pipelines.{module}"), class_name)
@@ -209,8 +251,8 @@ def pipeline_options(task: str) -> dict[str, Option]:
 
 def languages(task: str) -> tuple[str, str] | None:
     """Source and target of ``translation_XX_to_YY``."""
-    parts = task.split("_")
-    return (parts[1], parts[3]) if len(parts) == 4 and parts[2] == "to" and parts[1] and parts[3] else None
+    match = re.fullmatch(r"translation_(\w+?)_to_(\w+)", task)  # also eng_Latn_to_fra_Latn
+    return (match[1], match[2]) if match else None
 
 
 def guess_task(model: Any) -> str:
@@ -238,6 +280,8 @@ def default_model(task: str, task_class: type[Pipeline], revision: str | None) -
     if pair is not None and pair not in T5_PAIRS:
         known = ", ".join(f"translation_{a}_to_{b}" for a, b in T5_PAIRS)
         raise PipelineError(f"there is no default model for {task}: pass model=... (defaults exist for {known})")
+    if not hasattr(task_class, "default_model"):
+        raise PipelineError(f"the task {task} has no default model: pass model=...")
     revision = task_class.default_revision if revision is None else revision
     logger.warning(
         "no model was named, so %s uses %s at revision %s; name both (model=..., revision=...) to be independent of "

@@ -50,7 +50,7 @@ class TokenClassificationPipeline(ChunkPipeline):
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """As in every pipeline; words of one text may be a plain list, which gives a list of one answer."""
         words = options.get("is_split_into_words", self.options.get("is_split_into_words"))
-        words = self.declared_options()["is_split_into_words"].read(words or False, PipelineError)
+        words = self.declared_options()["is_split_into_words"].read(False if words is None else words, PipelineError)
         if words and isinstance(inputs, (list, tuple)) and not all(isinstance(i, (list, tuple)) for i in inputs):
             inputs = [inputs]
         offsets = options.get("offset_mapping")

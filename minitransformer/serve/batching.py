@@ -10,131 +10,32 @@ All work with a model's pipelines and tokenizer is done in its thread, so that n
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from minitransformer.errors import GenerationError, MinitransformerError
 from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.batching import Chunk, plan_batches
 from minitransformer.pipelines.generating import GeneratingPipeline
-from minitransformer.pipelines.options import Steps
+from minitransformer.serve.checks import check_numbers, has_nan
 from minitransformer.serve.errors import ApiError, failed, invalid, without_paths, wrong
+from minitransformer.serve.memory import give_back
+from minitransformer.serve.work import Row, Work, Writer, forward_key
 
 logger = logging.getLogger("minitransformer.serve")
 
+TRIM_SECONDS = 1.0
+"""After which freed memory is given back, whether the model is busy or not."""
 CLOSING = "The server is shutting down: ask again."
-
-
-@dataclass(eq=False)
-class Work:
-    """A request for one model, and how far it is.
-
-    Attributes:
-        inputs: of the pipeline.
-        options: of the pipeline, for all of them.
-        pipe: gives the pipeline; called in the model's thread.
-        answer: makes the JSON of the results, one for each input.
-        finish: makes the result of an input of its outputs; by default the pipeline's own.
-        truncation_side: of the tokenizer, for this request.
-        seed: of samples.
-        max_tokens: of all inputs together.
-        deadline: ``time.monotonic()`` at which the work is given up, if it has not begun.
-    """
-
-    inputs: Sequence[Any]
-    options: dict[str, Any]
-    pipe: Callable[[], Pipeline]
-    answer: Callable[[list[Any]], Any]
-    finish: Callable[[Pipeline, list[Chunk], dict[str, Any]], Any] | None = None
-    truncation_side: str | None = None
-    seed: int | None = None
-    max_tokens: int = 1 << 17
-    deadline: float = float("inf")
-    arrived: float = field(default_factory=time.monotonic)
-    future: Future[Any] = field(default_factory=Future)
-    notes: list[str] = field(default_factory=list)
-    queued: float = 0.0
-    inference: float = 0.0
-    batch_size: int = 0
-    alone: bool = False
-    missing: int = 0
-    steps: Steps | None = None
-    outputs: list[list[Chunk | None]] = field(default_factory=list)
-
-    @property
-    def left(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self.future.cancelled()
-
-    @property
-    def done(self) -> bool:
-        """Whether there is an answer, or nobody to read it."""
-        return self.future.done()
-
-    def fail(self, error: BaseException) -> None:
-        """Answer by an error."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-    def prepare(self) -> list[_Row]:
-        """The chunks of all inputs."""
-        pipe = self.pipe()
-        self.steps = sampling(pipe, pipe.steps(settle_sampling(pipe, self.options, self.notes)), self.seed)
-        rows = []
-        with cutting(pipe, self.truncation_side):
-            for number, item in enumerate(self.inputs):
-                chunks = pipe.prepare(item, self.steps.preprocess)
-                self.outputs.append([None] * len(chunks))
-                rows += [_Row(self, pipe, number, place, chunk) for place, chunk in enumerate(chunks)]
-        tokens = sum(row.chunk["input_ids"].shape[-1] for row in rows)
-        if tokens > self.max_tokens:
-            raise invalid(f"the request has {tokens} tokens, and may have {self.max_tokens}: send less at once")
-        self.missing = len(rows)
-        return rows
-
-    def complete(self, pipe: Pipeline) -> None:
-        """All outputs are there: make the answer, unless that fails."""
-        assert self.steps is not None
-        results = []
-        for outputs in self.outputs:
-            whole = [output for output in outputs if output is not None]
-            finish = self.finish or (lambda pipe, outputs, options: pipe.finish(outputs, options))
-            results.append(finish(pipe, whole, self.steps.postprocess))
-        content = to_json(self.answer(results))
-        if not self.future.done():
-            self.future.set_result(content)
-
-
-class Writer(Protocol):
-    """A text that is written token by token, beside other work."""
-
-    deadline: float
-
-    @property
-    def left(self) -> bool: ...
-    def begin(self) -> None: ...
-    def step(self) -> bool: ...
-    def fail(self, error: BaseException) -> None: ...
-
-
-@dataclass(eq=False)
-class _Row:
-    work: Work
-    pipe: Pipeline
-    number: int  # of the input
-    place: int  # of the chunk among its chunks
-    chunk: Chunk
 
 
 class Worker:
@@ -153,10 +54,11 @@ class Worker:
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._arrived: deque[Work | Writer] = deque()
         self._to_write: deque[Writer] = deque()
-        self._rows: list[_Row] = []
+        self._rows: list[Row] = []
         self._writing: list[Writer] = []
         self._closing = self._aborted = False
         self._pipes: dict[int, Pipeline] = {}
+        self._untidy_since: float | None = None  # since when memory waits to be given back
         self.now: Work | None = None
         self.batch_sizes: Callable[[int], None] = lambda size: None
         self.thread = threading.Thread(target=self._live, name=f"serve {name}", daemon=True)
@@ -224,7 +126,8 @@ class Worker:
         while True:
             with self._changed:
                 while not self.busy and not self._closing:
-                    self._changed.wait()
+                    if not self._changed.wait(None if self._untidy_since is None else TRIM_SECONDS):
+                        self._trim()
                 if not self.busy:
                     return
                 calls, self._calls = self._calls, deque()
@@ -237,6 +140,14 @@ class Worker:
             self._drop()
             self._write()
             self._run_batch()
+            if self._untidy_since is None:  # there is something to give back, soon
+                self._untidy_since = time.monotonic()
+            elif time.monotonic() - self._untidy_since > TRIM_SECONDS:
+                self._trim()
+
+    def _trim(self) -> None:
+        give_back()
+        self._untidy_since = None
 
     def _sort_in(self, arrived: list[Work | Writer]) -> None:
         self._to_write.extend(each for each in arrived if not isinstance(each, Work))
@@ -310,8 +221,8 @@ class Worker:
             return
         first = self._rows[0]
         assert first.work.steps is not None
-        like = _forward_key(first.work)
-        rows = [row for row in self._rows if row.pipe is first.pipe and _forward_key(row.work) == like]
+        like = forward_key(first.work)
+        rows = [row for row in self._rows if row.pipe is first.pipe and forward_key(row.work) == like]
         rows = [row for row in rows if row.work is first.work] if first.work.alone else rows
         rows = [row for row in rows if not row.work.alone or row.work is first.work]
         sharing = first.pipe.sharing(first.work.steps)
@@ -348,7 +259,7 @@ class Worker:
             if not work.missing and not work.done:
                 self._complete(work, first.pipe)
 
-    def _take(self, row: _Row, output: Chunk) -> None:
+    def _take(self, row: Row, output: Chunk) -> None:
         row.work.outputs[row.number][row.place] = output
         row.work.missing -= 1
         if has_nan(output):
@@ -405,84 +316,3 @@ class Worker:
         """Where it happened; the message only if the log may show texts, as it may quote them."""
         frames = "".join(traceback.format_tb(error.__traceback__))
         logger.error("%s%s\n%s", type(error).__name__, f": {error}" if self.log_texts else "", frames.rstrip())
-
-
-def _forward_key(work: Work) -> str:
-    assert work.steps is not None
-    return json.dumps(work.steps.forward, sort_keys=True, default=lambda value: f"{type(value).__name__} {id(value)}")
-
-
-def settle_sampling(pipe: Pipeline, options: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """The options without those that say how to sample, where nothing is sampled; a note says so."""
-    from minitransformer.generation.config import SAMPLING
-
-    given = [name for name in SAMPLING if options.get(name) is not None]
-    if not isinstance(pipe, GeneratingPipeline) or not given:
-        return options
-    rest = {name: value for name, value in options.items() if name not in SAMPLING}
-    if rest.get("do_sample", pipe.generation_config.do_sample):
-        return options
-    notes.append(f"parameters; without do_sample these have no effect: {', '.join(given)}")
-    return rest
-
-
-def sampling(pipe: Pipeline, steps: Steps, seed: int | None) -> Steps:
-    """The steps with random numbers of their own, if they sample: those that ``torch.manual_seed(seed)`` gives."""
-    if not isinstance(pipe, GeneratingPipeline) or not pipe.settings(steps.forward).do_sample:
-        return steps
-    generator = torch.Generator(pipe.device)
-    generator.manual_seed(seed if seed is not None else generator.seed() % 2**63)
-    return replace(steps, forward={**steps.forward, "generator": generator})
-
-
-class cutting:  # noqa: N801
-    """Within this context a pipeline's tokenizer cuts at this side; None leaves its own."""
-
-    def __init__(self, pipe: Pipeline, side: str | None) -> None:
-        self.tokenizer, self.side = pipe.tokenizer, side
-
-    def __enter__(self) -> None:
-        self.before = self.tokenizer.truncation_side
-        if self.side is not None:
-            self.tokenizer.truncation_side = self.side  # type: ignore[assignment]
-
-    def __exit__(self, *exc: object) -> None:
-        self.tokenizer.truncation_side = self.before
-
-
-def check_numbers(ids: Tensor, scores: Tensor) -> Tensor:
-    """The scores of the next tokens themselves.
-
-    Raises:
-        ApiError: they are no numbers.
-    """
-    if scores.isnan().any():
-        raise failed("Inference failed: the model gave scores that are no numbers (NaN)")
-    return scores
-
-
-def has_nan(output: Chunk) -> bool:
-    """Whether anything in there is no number."""
-    for value in output.values():
-        for tensor in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(tensor, Tensor) and tensor.is_floating_point() and bool(tensor.isnan().any()):
-                return True
-    return False
-
-
-def to_json(content: Any) -> bytes:
-    """An answer as JSON.
-
-    Raises:
-        ApiError: it holds what JSON has no number for.
-    """
-    try:
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain).encode()
-    except ValueError as error:
-        raise failed("Inference failed: the answer holds numbers that are not finite") from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Tensor) or hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"an answer holds a {type(value).__name__}")

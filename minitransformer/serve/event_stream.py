@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from minitransformer.serve.answers import completion_event
-from minitransformer.serve.batching import to_json
+from minitransformer.serve.checks import to_json
 from minitransformer.serve.errors import ApiError
 from minitransformer.serve.generating import Event, Writing
 from minitransformer.serve.metrics import Metrics

@@ -20,8 +20,9 @@ from minitransformer.errors import PipelineError
 from minitransformer.generation.generate import TokenStream
 from minitransformer.pipelines.base import Pipeline
 from minitransformer.pipelines.text_generation import TextGenerationPipeline
-from minitransformer.serve.batching import check_numbers, cutting, sampling, settle_sampling
+from minitransformer.serve.checks import check_numbers
 from minitransformer.serve.errors import ApiError, failed
+from minitransformer.serve.work import cutting, sampling, settle_sampling
 
 Event = dict[str, Any]
 

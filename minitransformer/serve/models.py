@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import time
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from minitransformer.hub import OWNER, Repository, as_folder, embedded_names
 from minitransformer.jsons import read_json
 from minitransformer.pipelines import pipeline
 from minitransformer.pipelines.base import Pipeline
-from minitransformer.pipelines.tasks import ALIASES, TASKS, find_class, guess_task
+from minitransformer.pipelines.tasks import TASKS, find_class, guess_task, own_name
 from minitransformer.serve.batching import Worker
 from minitransformer.serve.errors import ApiError, failed, wrong
 from minitransformer.serve.options import SIMILARITY
@@ -42,7 +42,7 @@ class Served:
     def __init__(self, source: str, settings: Settings) -> None:
         if (
             source not in embedded_names()
-            and not Path(source).expanduser().is_dir()
+            and not os.path.isdir(os.path.expanduser(source))
             and OWNER + source in embedded_names()
         ):
             source = OWNER + source
@@ -63,7 +63,7 @@ class Served:
     def _task(self) -> str:
         """What the model's card says it is for, if it has the head for it; else what its head is for."""
         guessed = guess_task(Repository(self.source))
-        said = ALIASES.get(str(self.card.get("pipeline_tag")), self.card.get("pipeline_tag"))
+        said = own_name(str(self.card.get("pipeline_tag")))
         if said == SIMILARITY:
             said = "feature-extraction"
         if said in TASKS and (
@@ -85,8 +85,7 @@ class Served:
         Raises:
             ApiError: it cannot.
         """
-        name = ALIASES.get(task, task)
-        name = "translation" if name.startswith("translation_") else name
+        name = own_name(task)
         if name not in TASKS and name != SIMILARITY:
             known = ", ".join([*TASKS, SIMILARITY])
             raise ApiError(

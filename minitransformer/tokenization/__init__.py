@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from minitransformer.tokenization.auto import AutoTokenizer
+from minitransformer.tokenization.auto import AutoTokenizer, register_tokenizer
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.encoding import Encoding
 
-__all__ = ["AutoTokenizer", "Encoding", "Tokenizer"]
+__all__ = ["AutoTokenizer", "Encoding", "Tokenizer", "register_tokenizer"]

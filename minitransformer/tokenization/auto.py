@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from minitransformer.arguments import READING_TOKENIZERS, settle, take_repository
-from minitransformer.errors import MissingFileError, TokenizerError, did_you_mean
+from minitransformer.errors import MissingFileError, RegistrationError, TokenizerError, did_you_mean
 from minitransformer.hub import Repository
 from minitransformer.options import read_value, shown
+from minitransformer.registers import is_same, load_installed, register
 from minitransformer.tokenization.albert import AlbertTokenizer
 from minitransformer.tokenization.base import Tokenizer
 from minitransformer.tokenization.bert import BertTokenizer, DistilBertTokenizer, ElectraTokenizer
@@ -41,6 +42,7 @@ FAMILIES: dict[str, type[Tokenizer]] = {
     "marian": MarianTokenizer,
     "mbart": MBartTokenizer,
     "mbart50": MBart50Tokenizer,
+    "mt5": T5Tokenizer,
     "nllb": NllbTokenizer,
     "openai-gpt": OpenAIGPTTokenizer,
     "pegasus": PegasusTokenizer,
@@ -51,8 +53,33 @@ FAMILIES: dict[str, type[Tokenizer]] = {
 """``model_type`` of config.json -> tokenizer."""
 
 _ALL: tuple[type[Tokenizer], ...] = (Tokenizer, *FAMILIES.values())
-CLASSES = {family.class_name.removesuffix("Fast"): family for family in _ALL}
+CLASSES = {family.class_name.removesuffix("Fast"): family for family in _ALL} | {"MT5Tokenizer": T5Tokenizer}
 """``tokenizer_class`` of tokenizer_config.json, without ``Fast`` -> tokenizer."""
+
+
+_OWN = dict(FAMILIES)
+
+
+def register_tokenizer(model_type: str, family: type[Tokenizer]) -> type[Tokenizer]:
+    """Let ``AutoTokenizer`` know which tokenizer belongs to an architecture, and a family of your own by its name.
+
+    Args:
+        model_type: of config.json.
+        family: a subclass of ``Tokenizer``; files name it by its ``class_name``.
+
+    Raises:
+        RegistrationError: it is none, or another family has that model_type or class_name.
+    """
+    if not (isinstance(family, type) and issubclass(family, Tokenizer)):
+        raise RegistrationError(f"the tokenizer of {model_type!r:.60} must be a subclass of Tokenizer: {family!r:.100}")
+    name = family.class_name.removesuffix("Fast")
+    if name in CLASSES and family is not CLASSES[name] and not is_same(family, CLASSES[name]):
+        raise RegistrationError(
+            f"{family.__name__} has the class_name {family.class_name!r} of another tokenizer: give it one of its own"
+        )
+    register("tokenizer of the architecture", FAMILIES, model_type, family, taken=_OWN)
+    CLASSES[name] = family
+    return family
 
 
 class AutoTokenizer:
@@ -92,6 +119,7 @@ class AutoTokenizer:
         read_value("compat", compat, Literal["transformers"] | None, TokenizerError)
         source = take_repository(id_or_folder, overrides)
         config = source.read("tokenizer_config.json")
+        find_package(source)
         asked = overrides.pop("tokenizer_class", None) or config.get("tokenizer_class")
         family = find_class(asked, source) if asked else find_family(source)
         check_overrides(family, overrides)
@@ -110,6 +138,13 @@ class AutoTokenizer:
         backend = family.build(files, complete)
         del complete["compat"]
         return family(backend, complete, files)
+
+
+def find_package(source: Repository) -> None:
+    """Import the installed package whose architecture config.json names, which may register a tokenizer."""
+    model_type = source.read("config.json").get("model_type")
+    if isinstance(model_type, str) and model_type not in FAMILIES:
+        load_installed("minitransformer.architectures", model_type)
 
 
 def find_class(name: Any, source: Repository) -> type[Tokenizer]:

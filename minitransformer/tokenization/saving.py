@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ def whole_folder(folder: Path) -> Iterator[None]:
         TokenizerError: ``folder`` is a file.
         SavingError: a file cannot be written; those that were there are as they were.
     """
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise TokenizerError(f"{folder} is a file: save_pretrained takes a folder")
     with together(folder):
         yield

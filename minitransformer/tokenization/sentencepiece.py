@@ -111,8 +111,8 @@ def read_model(path: Path, kinds: Collection[int] = (UNIGRAM,)) -> SentencePiece
         raise TokenizerError(f"{path} is no SentencePiece model: it has no pieces")
     if model.model_type not in kinds:
         kind = MODEL_TYPES.get(model.model_type, model.model_type)
-        known = " and ".join(MODEL_TYPES[known] for known in kinds)
-        raise TokenizerError(f"{path} is a SentencePiece model of type {kind}; only {known} models are supported")
+        accepted = " and ".join(MODEL_TYPES[each] for each in kinds)
+        raise TokenizerError(f"{path} is a SentencePiece model of type {kind}; only {accepted} models are supported")
     if not 0 <= model.unk_id < len(model.pieces):
         raise TokenizerError(f"{path} names {model.unk_id} as unknown piece, but has {len(model.pieces)} pieces")
     return model

@@ -94,7 +94,7 @@ def resolve_lengths(
     """
     if max_length is not None:
         max_length = LENGTH_OPTIONS["max_length"].read(max_length, TokenizerError)
-    if stride:
+    if stride is not None and (type(stride) is not int or stride):  # 0 is what is never given wrongly
         stride = LENGTH_OPTIONS["stride"].read(stride, TokenizerError)
     if multiple is not None:
         multiple = LENGTH_OPTIONS["pad_to_multiple_of"].read(multiple, TokenizerError)

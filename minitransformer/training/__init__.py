@@ -1,4 +1,4 @@
-"""Training: recipes, objectives, the loop and its checkpoints.
+"""Training: the loop, objectives, batches, the optimiser and checkpoints.
 
 ``Trainer``, ``Settings`` and ``History`` are at hand here; PyTorch is imported when one of them is first touched.
 """

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 
 from minitransformer.errors import TrainingError
+from minitransformer.models.common.base import PretrainedModel
+from minitransformer.models.common.parts import check_savable
 from minitransformer.models.common.recomputing import blocks_of, recomputed
 from minitransformer.training import distributed
 from minitransformer.training.alone import alone
@@ -83,6 +85,7 @@ class Trainer:
 
     Raises:
         TrainingError: settings and data do not fit together.
+        RegistrationError: the model was changed in a way that its files could not say.
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class Trainer:
     ) -> None:
         if not hasattr(model, "save_pretrained"):
             raise TrainingError(f"{type(model).__name__} has no save_pretrained, so it could not be kept")
+        if isinstance(model, PretrainedModel):
+            check_savable(model)  # before the first step, not after the last
         self.model, self.objective, self.examples, self.settings = model, objective, examples, settings
         self.folder, self.save_with = Path(folder), save_with
         self.device = distributed.own_device() if device is None else torch.device(device)

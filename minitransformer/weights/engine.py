@@ -31,7 +31,7 @@ HEADS = tuple(
     for name in (
         "multiple_choice_head sequence_summary summary classifier classification_head score qa_outputs cls lm_head "
         "generator_predictions generator_lm_head discriminator_predictions predictions sop_classifier "
-        "pre_classifier vocab_transform vocab_layer_norm vocab_projector crit"
+        "pre_classifier vocab_transform vocab_layer_norm vocab_projector crit head"
     ).split()
 )
 """How the names of heads begin, of all tasks and architectures; a model has a use for its own only."""
@@ -81,6 +81,7 @@ def load_weights(
     keep_float32: Iterable[str] = (),
     allow_unused: Iterable[str] = (),
     allow_misshaped: bool = False,
+    new: Iterable[str] = (),
 ) -> LoadReport:
     """Fill ``model`` (which may be on the meta device) from ``source``.
 
@@ -95,6 +96,7 @@ def load_weights(
         keep_float32: shell patterns of our parameters that shall be in float32 whatever ``dtype`` is.
         allow_unused: shell patterns of names in the file for which the model need not have a use.
         allow_misshaped: whether a tensor of another shape counts as missing, rather than as an error.
+        new: names of our parameters that the source may lack, or hold in another shape.
 
     Returns:
         What was used, ignored (and why), missing and of another shape.
@@ -103,7 +105,7 @@ def load_weights(
         CheckpointError: tensors are unexpected, missing, mis-shaped, or tied but different. The model is unchanged.
     """
     bound = table.bind(model)
-    allowed = _Allowed(list(allow_missing), list(allow_unused), allow_misshaped)
+    allowed = _Allowed(list(allow_missing), list(allow_unused), allow_misshaped, set(new))
     plan, report = _plan(bound, source, allowed, leave_out or {})
     for names in plan.values():
         _check_equal(source, names)
@@ -216,6 +218,7 @@ class _Allowed:
     missing: list[str]
     unused: list[str]
     misshaped: bool
+    new: set[str]
 
 
 def _plan(
@@ -256,7 +259,8 @@ def _plan(
             continue
         other_shapes = {name: tuple(source.shape(name)) for name in plan.get(row.hf, [])}
         other_shapes = {name: shape for name, shape in other_shapes.items() if shape != row.shape}
-        if other_shapes and allowed.misshaped:
+        is_new = allowed.new.issuperset(row.ours)
+        if other_shapes and (allowed.misshaped or is_new):
             del plan[row.hf]
             report.misshaped.update({name: (shape, row.shape) for name, shape in other_shapes.items()})
             report.missing += row.ours
@@ -267,11 +271,12 @@ def _plan(
                 misfits.misshaped[name] = (other_shapes[name], row.shape)
                 misfits.backbone_is_misshaped |= names.is_backbone(row.hf)
         if row.hf not in plan:
-            if all(any(fnmatchcase(name, pattern) for pattern in allowed.missing) for name in row.ours):
+            if is_new or all(any(fnmatchcase(name, pattern) for pattern in allowed.missing) for name in row.ours):
                 report.missing += row.ours
             else:
                 misfits.missing[names.in_file(row.hf)] = row.shape
                 misfits.backbone_is_missing |= names.is_backbone(row.hf)
+                misfits.own.update(row.ours if row.hf in bound.own else ())
     misfits.nothing_fits = not report.used
     if misfits.unexpected:
         misfits.prefix = strange_prefix(source.names(), partial(_fitting, bound, rows | set(first_name)))
@@ -295,11 +300,13 @@ class _Names:
         table = bound.table
         self.bound, self.prefix, self.legacy = bound, table.file_prefix, [*table.legacy, *LEGACY]
         known = table.head_names + [name for tied in table.tied for name in tied.names]
+        known += [name for name in bound.own if bound.has_head and name.startswith("head.")]
         self.heads = [template(name) for name in known if not name.startswith(self.prefix)]
         self.head_rows = [template(name) for name in table.head_names]
         self.idle = [template(name) for name in bound.idle]
         self.ignored = [(template(ignore.hf), ignore.why) for ignore in table.ignore]
         self.prefixed = any(name.startswith(self.prefix) for name in file_names)
+        self.other = "" if self.prefixed or table.also is None else f"{table.also}."
 
     def is_backbone(self, hf: str) -> bool:
         return not self.bound.has_head or not self.is_head(hf)
@@ -311,6 +318,8 @@ class _Names:
         for legacy in self.legacy:
             if name.endswith(legacy.old):
                 name = name.removesuffix(legacy.old) + legacy.new
+        if self.other and name.startswith(self.other):
+            return self.prefix + name.removeprefix(self.other)
         if not self.prefix:  # most files of this architecture go without, but some heads' have it
             return name.removeprefix(f"{self.bound.table.prefix}.")
         if self.prefixed or any(head.fullmatch(name) for head in self.heads):

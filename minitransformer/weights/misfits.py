@@ -35,6 +35,7 @@ class Misfits:
         backbone_is_missing: whether more is missing than a head.
         backbone_is_misshaped: whether more than a head has another shape.
         nothing_fits: whether no name at all was recognised.
+        own: our names of what is missing and lies in parts of a user's own.
         prefix: what stands before all names and must go for them to fit; None if nothing does.
     """
 
@@ -46,6 +47,7 @@ class Misfits:
         self.backbone_is_missing = False
         self.backbone_is_misshaped = False
         self.nothing_fits = False
+        self.own: set[str] = set()
         self.prefix: str | None = None
 
     def raise_if_any(self) -> None:
@@ -100,6 +102,12 @@ class Misfits:
             ]
         if self.nothing_fits and self.unexpected:
             return ["No name fits: the file belongs to another architecture than config.json says."]
+        if self.own:
+            patterns = list(dict.fromkeys(_NUMBER.sub("*", name) for name in sorted(self.own)))
+            return [
+                "No file has parameters of new parts before they were trained and saved. Name those that are new and "
+                f"shall be drawn: new_parameters={patterns[:6]!r}"
+            ]
         if self.missing and not self.backbone_is_missing and not self.unexpected and not self.misshaped:
             return [
                 "The checkpoint has no such head. Choose the class that it was trained for, or pass "

@@ -60,6 +60,7 @@ def test_data_in_any_form(bert: str, data: str) -> None:
     scores = evaluate("text-classification", bert, data)
     assert evaluate("text-classification", bert, RECORDS) == scores
     assert evaluate("text-classification", bert, iter(RECORDS)) == scores
+    assert evaluate("text-classification", bert, RECORDS, top_k=1, return_all_scores=False) == scores
     assert evaluate("text-classification", bert, Path(data), columns={"label": "label", "text": "text"}) == scores
     other_names = [{"sentence": text, "gold": label} for text, label in ROWS]
     assert evaluate("text-classification", bert, other_names, columns={"text": "sentence", "label": "gold"}) == scores
@@ -151,6 +152,22 @@ def test_every_task_has_an_evaluation_or_none_says_so() -> None:
 def test_wrong_arguments_are_named(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises((PipelineError, DataError), match=said):
         evaluate("text-classification", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("text-classification", {"top_k": 3}),
+        ("text-classification", {"return_all_scores": True}),
+        ("summarization", {"return_tensors": True}),
+        ("translation", {"num_return_sequences": 2}),
+        ("question-answering", {"top_k": 2}),
+    ],
+)
+def test_options_that_give_another_form_are_named_before_the_work(task: str, options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(PipelineError, match=f"{name}=.* gives answers of another form .*: leave it out"):
+        evaluate(task, "nowhere", RECORDS, **options)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def arguments(draw: Random, folder: Path) -> Case:
 
 def evaluations(draw: Random, folder: Path) -> Case:
     task = draw.choice(sorted(EVALUATIONS))
-    options = drawn(draw, evaluation_options(task), 2)
+    options = drawn(draw, {k: v for k, v in evaluation_options(task).items() if k != "tokenizer"}, 2)
     for name in ("limit", "batch_size", "baseline"):
         if draw.random() < 0.1:
             options[name] = wild_value(draw)

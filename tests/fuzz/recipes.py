@@ -14,7 +14,7 @@ import matplotlib.font_manager  # noqa: F401  (lists the fonts, by a program, be
 
 from fuzz import Broken, Case
 from minitransformer.options import shown
-from minitransformer.training.run import run
+from minitransformer.recipes.run import run
 
 MASKED = {
     "description": "a test",

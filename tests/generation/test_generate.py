@@ -162,6 +162,19 @@ def test_time():
     assert 4 <= ids.shape[1] <= 10
 
 
+@pytest.mark.parametrize("name", ["logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"])
+def test_a_class_is_no_function(name):
+    for value in [str] if name == "prefix_allowed_tokens_fn" else [str, [str], (lambda *_: None, dict)]:
+        with pytest.raises(GenerationError, match=f"{name} takes functions, not the class .*: make an object of it"):
+            generate(ToyLM(), one(), max_new_tokens=3, **{name: value})
+
+
+@pytest.mark.parametrize("value", [torch.zeros(2), "", 0, []], ids=repr)
+def test_nothing_but_a_boolean_says_whether_to_sample(value):
+    with pytest.raises(GenerationError, match="do_sample must be True or False"):
+        generate(ToyLM(), one(), max_new_tokens=3, do_sample=value)
+
+
 def test_stop_strings_need_a_tokenizer():
     with pytest.raises(GenerationError, match="tokenizer="):
         generate(ToyLM(), one(), stop_strings="x")

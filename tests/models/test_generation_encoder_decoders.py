@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from models.twins import marian, mbart, t5, transformer
+from models.twins import m2m100, marian, mbart, pegasus, t5, transformer
 from models.twins.twin import Twin, padded
 
 import minitransformer
@@ -15,7 +15,7 @@ from minitransformer.testing import reference_twin
 VARIANTS = ("", "two_vocabularies", "gated_gelu", "untied", "three_way_tied")
 TWINS = [
     twin
-    for family in (marian, mbart, t5, transformer)
+    for family in (m2m100, marian, mbart, pegasus, t5, transformer)
     for twin in family.TWINS
     if twin.head == "ForSeq2SeqLM" and twin.variant in VARIANTS
 ]

@@ -13,7 +13,7 @@ from oracle.ports import port, traced
 from oracle.subjects import small
 from torch import Tensor
 
-from minitransformer.parity import UNKNOWN, compare
+from minitransformer.parity import UNKNOWN, ParityError, compare
 from minitransformer.parity.kinds import compute
 
 ONE_EACH = [
@@ -163,6 +163,42 @@ FAULTS: list[tuple[str, str, Any, str]] = [
         lambda r, c: r["raw_scores"].masked_fill(~(torch.ones(7, 7).tril(1).bool() & r["mask"].any(-2, True)), -1e9),
         "the causal mask is off by one",
     ),
+    (
+        "GPT2LMHeadModel",
+        "embeddings.words",
+        lambda r, c: r["table"][torch.cat([r["ids"][:, 1:], r["ids"][:, :1]], 1)],
+        "the first token is missing",
+    ),
+    (
+        "GPT2LMHeadModel",
+        "embeddings.words",
+        lambda r, c: r["table"][torch.cat([torch.full_like(r["ids"][:, :1], 3), r["ids"][:, :-1]], 1)],
+        "BOS is added",
+    ),
+    (
+        "BertForSequenceClassification",
+        "embeddings.words",
+        lambda r, c: r["table"][r["ids"].flip(-1)],
+        "the tokens are in another order",
+    ),
+    (
+        "GPT2LMHeadModel",
+        "blocks.1.ffn.pre",
+        lambda r, c: compute("linear", r, c).half(),
+        "it is computed in float16",
+    ),
+    (
+        "BertForSequenceClassification",
+        "blocks.1.attn.pattern",
+        lambda r, c: r["scores"].softmax(-1).bfloat16(),
+        "it is computed in bfloat16",
+    ),
+    (
+        "BertForSequenceClassification",
+        "blocks.1.attn_normed",
+        lambda r, c: compute("norm.layer", r, {"eps": 0.03}),
+        "eps is 0.03, not",
+    ),
     ("GPT2LMHeadModel", "blocks.1.ffn_normed", _norm_of_half, UNKNOWN),
     ("GPT2LMHeadModel", "blocks.1.ffn.hidden", lambda r, c: torch.tanh(r["x"]) * 0.7, UNKNOWN),
     ("BertForSequenceClassification", "blocks.1.attn.mixed", lambda r, c: r["pattern"] @ r["v"] * 1.01, UNKNOWN),
@@ -181,3 +217,36 @@ def test_the_first_wrong_operation_is_named_with_its_cause(subjects, name, place
     assert found.cause == UNKNOWN or " or " not in str(found.cause)
     later = [row for row in found.rows if row.name == trace.operations[-1].name]
     assert all(row.state == "inherits" for row in later if row.name != operation)
+
+
+def test_a_head_tied_to_embeddings_that_are_not_its_own(tmp_path):
+    twin = next(twin for twin in TWINS if str(twin) == "T5ForConditionalGeneration-untied")
+    model = small(twin)
+    trace = traced(model, inputs_for(twin, [5, 3], "right")[0], tmp_path)
+    tied = model.backbone.encoder_embeddings.word.weight.detach().float()
+    found = compare(trace, port(trace, model, fault=("head.logits", lambda r, c: r["x"] @ tied.T)), model)
+    assert found.first == "head.logits" and "the head is tied to backbone" in str(found.cause), found.cause
+
+
+def test_numbers_beyond_float16_are_told(tmp_path):
+    twin = next(twin for twin in TWINS if twin.name == "GPT2LMHeadModel")
+    model = small(twin)
+    with torch.no_grad():
+        model.backbone.decoder.blocks[1].ffn.down.weight.mul_(1e5)
+    trace = traced(model, inputs_for(twin, [5], "right")[0], tmp_path)
+    (name,) = [one.name for one in trace.operations if one.name.endswith("blocks.1.ffn.out")]
+    assert trace.tensors[name].abs().max() > 65504
+    found = compare(trace, port(trace, model, fault=(name, lambda r, c: _beyond(compute("linear", r, c)))), model)
+    assert found.first == name and "beyond 65504 become infinite" in str(found.cause), found.cause
+
+
+def _beyond(x: Tensor) -> Tensor:
+    return x.masked_fill(x > 65504, math.inf).masked_fill(x < -65504, -math.inf)
+
+
+def test_a_port_on_other_tokens_is_told_which(subjects):
+    trace, model = subjects("GPT2LMHeadModel")
+    right = port(trace, model)
+    short = {name: x[:, 1:] if x.dim() == 3 else x for name, x in right.items() if "embeddings" in name}
+    with pytest.raises(ParityError, match=r"made on 6 tokens, the trace on 7: the first token is missing, id \d+"):
+        compare(trace, short, model)

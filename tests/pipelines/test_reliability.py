@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pipelines.families import LANGUAGES, Families
@@ -147,6 +148,18 @@ def test_what_is_no_text(task: str, families: Families, item: Any, other: Any) -
         lambda: pipe([item]),
         lambda: pipe({"text": item, "question": other}),
         lambda: list(pipe(iter([item]))),
+    ):
+        with_named_errors(call)
+
+
+@pytest.mark.parametrize("task", ONE_EACH)
+@pytest.mark.parametrize("empty", [torch.empty(2, device="meta"), torch.eye(2).to_sparse()], ids=["meta", "sparse"])
+def test_an_array_without_values(task: str, empty: torch.Tensor, families: Families) -> None:
+    pipe = families.pipeline(task, ONE_EACH[task])
+    for call in (
+        lambda: ask(task, pipe, empty, "hello", short=False),
+        lambda: ask(task, pipe, "hello", empty, short=False),
+        lambda: pipe([empty]),
     ):
         with_named_errors(call)
 

@@ -146,3 +146,6 @@ def test_bad_input(pair):
             mine(bad)
     with pytest.raises(PipelineError, match="takes a list of words"):
         mine(TEXTS[0], is_split_into_words=True)
+    for bad in (torch.zeros(2), 0, "", []):
+        with pytest.raises(PipelineError, match="is_split_into_words must be True or False"):
+            mine(TEXTS[0], is_split_into_words=bad)

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tokenization import vocabularies as make
 
@@ -40,6 +41,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
         ("a", {"max_length": -1, "truncation": True}, "max_length must be an integer of at least 0"),
         ("a", {"max_length": "9", "truncation": True}, "max_length must be an integer"),
         ("a", {"max_length": 5, "stride": 3, "truncation": True}, "stride 3 must be less than 3"),
+        ("a", {"stride": np.zeros(0)}, "stride must be an integer"),
+        ("a", {"stride": False}, "stride must be an integer"),
+        ("a", {"stride": []}, "stride must be an integer"),
         ("a", {"padding_side": "top"}, "padding_side must be 'left' or 'right'"),
         ("a", {"return_tensors": "tf"}, "return_tensors must be 'pt' or 'np', not 'tf'"),
         (["a", "a b"], {"return_tensors": "pt"}, "pass padding=True"),

@@ -40,6 +40,15 @@ from minitransformer.models.common.loading import (
     strange_classes,
 )
 from minitransformer.models.common.part_names import remember
+from minitransformer.models.common.parts import (
+    Make,
+    described_parts,
+    draw_as_constructed,
+    make_parts,
+    new_parameter_names,
+    own_places,
+    put_parts,
+)
 from minitransformer.models.common.resizing import resize
 from minitransformer.models.common.sizes import check_room, check_sizes
 from minitransformer.models.common.vectors import take_vectors
@@ -72,6 +81,11 @@ class Architecture:
 
     config: type[ModelConfig]
     heads: Mapping[str, type[PretrainedModel]]
+
+    @classmethod
+    def of(cls, model: type[PretrainedModel], *with_heads: type[PretrainedModel]) -> Architecture:
+        """That of a model without a head, and of those with one, whose classes say for which task they are."""
+        return cls(model.CONFIG, {"Model": model, **{str(kind.HEAD): kind for kind in with_heads}})
 
 
 class PretrainedModel(Habits):
@@ -252,6 +266,8 @@ class PretrainedModel(Habits):
         strip_prefix: str = "",
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
+        parts: Mapping[str, Make] | None = None,
+        new_parameters: str | Iterable[str] = (),
         **options: Any,
     ) -> Self:
         """Load a checkpoint in the Hub's format, in evaluation mode.
@@ -270,6 +286,10 @@ class PretrainedModel(Habits):
             strip_prefix: what to take off the names in the file ("module.").
             ignore_mismatched_sizes: start weights anew that have another shape in the file, with a warning.
             output_loading_info: give a pair of the model and a dictionary that says what was missing or not used.
+            parts: shell pattern of modules' names -> a function that gets the old module and gives the one that takes
+                its place (see ``models.parts``). What it calls as the old one did is filled from the file.
+            new_parameters: shell patterns of what it has beside, which the file may lack; drawn by the new module's own
+                ``reset_parameters``, if it has one.
             **options: fields of the config that shall have another value (``num_labels=3``); where the files are:
                 ``revision``, ``token``, ``subfolder``, ``cache_dir``, ``local_files_only``, ``force_download``,
                 ``use_safetensors``, ``variant``; ``state_dict`` (tensors to load instead of files), ``key_mapping``
@@ -315,8 +335,10 @@ class PretrainedModel(Habits):
         check_sizes(config, source)
         with without_memory():  # no memory and no random numbers for weights that the file will bring
             model = cls(config, **init)
+        put_parts(model, parts or {}, device=device, dtype=dtype)
+        new = new_parameter_names(model, new_parameters)
         starts_anew = new_head or allow_missing_head or (allow_missing_head is None and model.head_is_for_a_task())
-        allowed = [*cls.OPTIONAL, *(model.head_parameters() if starts_anew else model.optional_parameters())]
+        allowed = [*cls.may_lack(), *(model.head_parameters() if starts_anew else model.optional_parameters())]
         try:
             report = load_weights(
                 model,
@@ -329,6 +351,7 @@ class PretrainedModel(Habits):
                 keep_float32=cls.FLOAT32 if dtype == torch.float16 else (),
                 allow_unused=[allow_unused] if isinstance(allow_unused, str) else allow_unused,
                 allow_misshaped=ignore_mismatched_sizes,
+                new=new,
             )
         except MisfitError as error:
             if strange := strange_classes(cls, config):
@@ -345,8 +368,8 @@ class PretrainedModel(Habits):
         has_head = bool(model.own_head_parameters())
         if not (starts_anew and (has_head or allow_missing_head or new_head)):
             model.drop_parts(report.missing)
-        model.initialise(only=set(report.missing))
-        drawn = [name for name in report.missing if name not in model.expected_to_be_missing()]
+        model.initialise(only=draw_as_constructed(model, report.missing, lambda: cls(config, **init)))
+        drawn = [name for name in report.missing if name not in {*model.expected_to_be_missing(), *new}]
         if drawn and ((has_head and allow_missing_head is None and not new_head) or report.misshaped):
             warn_caller(
                 f"{len(drawn)} weights of {cls.__name__} are not in {source.where}, or not in this shape, and start "
@@ -387,14 +410,16 @@ class PretrainedModel(Habits):
 
         Raises:
             ArgumentError: an option is unknown, or refused.
+            RegistrationError: the model has parts that are not registered (``register_part``).
         """
         settle(options, WRITING, SAVE_ARGUMENTS, f"{type(self).__name__}.save_pretrained")
         if not is_main_process:
             return
         folder, size = Path(folder), as_bytes(max_shard_size)
+        parts = described_parts(self)
         tensors = export_weights(self, self.WEIGHTS, state_dict)
         dtype = str(self.dtype).removeprefix("torch.")
-        config = self.config.replace(architectures=(type(self).__name__,), torch_dtype=dtype)
+        config = self.config.replace(architectures=(type(self).__name__,), torch_dtype=dtype, minitransformer=parts)
         with together(folder):
             save_checkpoint(tensors, folder, max_shard_size=size, variant=variant)
             write_json(folder / "config.json", config.to_hf())
@@ -457,10 +482,24 @@ class PretrainedModel(Habits):
         """Whether the head scores labels or places, which is for training; not the words of a language model."""
         return bool(self.own_head_parameters()) and self.HEAD not in LANGUAGE_MODELS
 
+    @classmethod
+    def may_lack(cls) -> list[str]:
+        """Shell patterns of parameters that files may lack: of ``OPTIONAL``, and of a subclass's weight map."""
+        optional = cls.WEIGHTS.optional
+        return [*cls.OPTIONAL, *optional, *(f"*.{pattern}" for pattern in optional)]
+
     def expected_to_be_missing(self) -> set[str]:
-        """Parameters of ``OPTIONAL`` that old files lack."""
+        """Parameters that files may lack."""
         names = [name for name, _ in self.named_parameters(remove_duplicate=False)]
-        return {name for name in names if any(fnmatchcase(name, pattern) for pattern in self.OPTIONAL)}
+        return {name for name in names if any(fnmatchcase(name, pattern) for pattern in self.may_lack())}
+
+    def make_parts(self) -> None:
+        """Put in the parts that the config names."""
+        make_parts(self)
+
+    def own_places(self) -> list[str]:
+        """Names of modules whose parameters go by their own names where the weight map has no row."""
+        return own_places(self)
 
     def head_parameters(self) -> list[str]:
         """Names of the parameters that a task adds: the head's, and those of the backbone's optional parts."""

@@ -66,7 +66,49 @@ class Logits(Scores):
         return self.dropout(x)
 
 
-class MaskedLMHead(Scores):
+class NormedScores(Scores):
+    """Transform, normalise, and score (ModernBERT; BERT's words).
+
+    Args:
+        hidden_size: width of the input.
+        num_classes: labels, or words of the vocabulary.
+        activation: the function of the transformation.
+        norm: the norm after it, of the transformation's width.
+        inner_size: width of the transformation; ``hidden_size`` if not given.
+        dropout: probability before the last layer, in training.
+        bias: whether the transformation has one.
+        output_bias: whether the last layer has one.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_classes: int,
+        activation: Activation,
+        norm: nn.Module,
+        *,
+        inner_size: int | None = None,
+        dropout: float = 0.0,
+        bias: bool = True,
+        output_bias: bool = True,
+    ) -> None:
+        super().__init__()
+        inner_size = hidden_size if inner_size is None else inner_size
+        self.dense = nn.Linear(hidden_size, inner_size, bias=bias)
+        self.activation = activation
+        self.norm = norm
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(inner_size, num_classes, bias=output_bias)
+        self.pre = Tap("batch ... inner_size")
+        self.hidden = Tap("batch ... inner_size")
+        self.normed = Tap("batch ... inner_size")
+        self.logits = Tap("batch ... classes")
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.dropout(self.normed(self.norm(self.hidden(self.activation(self.pre(linear(self.dense, x)))))))
+
+
+class MaskedLMHead(NormedScores):
     """Transform, normalise, and compare with every word of the vocabulary (BERT).
 
     Args:
@@ -80,21 +122,10 @@ class MaskedLMHead(Scores):
     def __init__(
         self, hidden_size: int, word: nn.Embedding, activation: Activation, norm: nn.Module, *, tied: bool = True
     ) -> None:
-        super().__init__()
         vocab_size, embedding_size = word.weight.shape
-        self.dense = nn.Linear(hidden_size, embedding_size)
-        self.activation = activation
-        self.norm = norm
-        self.output = nn.Linear(embedding_size, vocab_size)
+        super().__init__(hidden_size, vocab_size, activation, norm, inner_size=embedding_size)
         if tied:
             self.output.weight = word.weight
-        self.pre = Tap("batch ... inner_size")
-        self.hidden = Tap("batch ... inner_size")
-        self.normed = Tap("batch ... inner_size")
-        self.logits = Tap("batch ... classes")
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.normed(self.norm(self.hidden(self.activation(self.pre(linear(self.dense, x))))))
 
 
 class Pooler(Part):
@@ -108,6 +139,22 @@ class Pooler(Part):
 
     def forward(self, x: Float[Tensor, "batch token hidden_size"]) -> Float[Tensor, "batch hidden_size"]:
         return self.out(torch.tanh(self.pre(linear(self.dense, x[:, 0]))))
+
+
+class MeanPooler(Part):
+    """A text's vector: the mean of those of its tokens that are not padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = Tap("batch hidden_size")
+
+    def forward(
+        self, x: Float[Tensor, "batch token hidden_size"], attention_mask: Tensor | None = None
+    ) -> Float[Tensor, "batch hidden_size"]:
+        if attention_mask is None or attention_mask.dim() != 2:
+            return self.out(x.mean(dim=1))
+        counted = attention_mask[..., None].to(x.dtype)
+        return self.out((x * counted).sum(dim=1) / counted.sum(dim=1))
 
 
 class DenseClassifier(Part):

@@ -89,7 +89,8 @@ def find_device(device: int | str | torch.device, error: type[MinitransformerErr
 
 MODEL_ARGUMENTS = (
     "config dtype torch_dtype device device_map allow_missing_head new_head allow_unused strip_prefix "
-    "ignore_mismatched_sizes output_loading_info use_safetensors variant state_dict key_mapping generation_config"
+    "ignore_mismatched_sizes output_loading_info use_safetensors variant state_dict key_mapping generation_config "
+    "parts new_parameters"
 ).split()
 """Keyword arguments of ``from_pretrained`` that have a meaning here, beside fields of the config and ``HUB``."""
 SAVE_ARGUMENTS = ("max_shard_size", "variant", "state_dict", "is_main_process", "save_function")

@@ -43,4 +43,5 @@ def recompute(forward: Callable[..., Any]) -> Callable[..., Any]:
             return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
+    run.recomputes = True  # type: ignore[attr-defined]
     return run

@@ -16,6 +16,7 @@ __all__ = ["TABLE", "Context", "Hypothesis", "causes", "general_causes"]
 TABLE: dict[str, tuple[Callable[[Operation, Context], Iterator[Hypothesis]], ...]] = {
     "linear": (projections.projections,),
     "attention.heads": (projections.projections, attention.cut_heads),
+    "attention.rotated": (attention.turning,),
     "attention.out": (projections.projections, attention.joined_heads),
     "attention.raw_scores": (attention.scaling,),
     "attention.scores": (attention.masking,),

@@ -93,7 +93,7 @@ def few_bits(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     x = context.x
     if operation.name != context.target or not operation.noise:
         return
-    for dtype, name in ((torch.float16, "float16"), (torch.bfloat16, "bfloat16")):
+    for dtype, name in ((torch.bfloat16, "bfloat16"), (torch.float16, "float16")):  # most of the first fit the second
         if torch.finfo(context.worked).bits <= 16 or not bool((x.to(dtype).double() == x).all()):
             continue
         noise = operation.noise["bfloat16"] * (2.0**-3 if dtype == torch.float16 else 1.0)

@@ -87,6 +87,38 @@ def scaling(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     yield "the keys are not transposed", lambda r, c: r["q"] @ r["k"] / c["temperature"]
     yield "queries and keys are exchanged", lambda r, c: r["k"] @ r["q"].transpose(-1, -2) / c["temperature"]
 
+    if context.evaluator.value(operation.inputs["k"]).shape[1] != heads:
+        yield "the keys' heads are shared by turns, not by heads in a row", replacing(function, "k", _by_turns(heads))
+
+
+def _by_turns(heads: int) -> Callable[[Tensor], Tensor]:
+    return lambda x: x.repeat(1, heads // x.shape[1], 1, 1)
+
+
+def turning(operation: Operation, context: Context) -> Iterator[Hypothesis]:
+    """Of rotary positions."""
+    function = kinds.rotated
+
+    def side_by_side(roles: dict[str, Tensor], constants: dict[str, Any]) -> Tensor:
+        halves = rearrange(roles["x"], "b h t (k two) -> b h t (two k)", two=2)
+        turned = kinds.compute(operation.kind, {**roles, "x": halves}, constants)
+        return rearrange(turned, "b h t (two k) -> b h t (k two)", two=2)
+
+    yield "positions are left out: nothing is turned", lambda roles, constants: roles["x"]
+    yield "a head's pairs are taken side by side, not from its two halves", side_by_side
+    yield "the pairs are turned the other way", replacing(function, "positions", torch.neg)
+    yield "positions count from 1", replacing(function, "positions", lambda p: p + 1)
+    yield "positions count from -1", replacing(function, "positions", lambda p: p - 1)
+    yield (
+        "positions count padding, and not along the mask",
+        replacing(function, "positions", lambda p: torch.arange(p.shape[-1])[None].expand(p.shape)),
+    )
+    for theta in (10000.0, 500000.0, 1000000.0):
+        if theta != operation.constants["theta"]:
+            yield f"theta is {theta:g}", changing(function, theta=theta)
+    if operation.constants["scaling"].get("rope_type", "default") != "default":
+        yield "the frequencies are not stretched (rope_scaling)", changing(function, scaling={})
+
 
 def masking(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     """Of biases and masks."""
@@ -164,6 +196,10 @@ def weighing(operation: Operation, context: Context) -> Iterator[Hypothesis]:
 def mixing(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     """Of the mean of values."""
     yield "the pattern is transposed", replacing(kinds.mixed, "pattern", lambda p: p.transpose(-1, -2))
+    heads = context.evaluator.value(operation.inputs["pattern"]).shape[1]
+    if context.evaluator.value(operation.inputs["v"]).shape[1] != heads:
+        told = "the values' heads are shared by turns, not by heads in a row"
+        yield told, replacing(kinds.mixed, "v", _by_turns(heads))
 
 
 def distances(operation: Operation, context: Context) -> Iterator[Hypothesis]:

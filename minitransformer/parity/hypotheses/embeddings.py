@@ -10,6 +10,7 @@ from torch import Tensor
 
 from minitransformer.parity import kinds
 from minitransformer.parity.hypotheses.base import Context, Hypothesis, changing, replacing, without
+from minitransformer.parity.hypotheses.ids import ids_of_rows, told_difference
 from minitransformer.parity.operations import Operation
 
 
@@ -29,6 +30,8 @@ def looking_up(operation: Operation, context: Context) -> Iterator[Hypothesis]:
             ),
         )
     yield "all rows are row 0", replacing(kinds.embedding, "ids", torch.zeros_like)
+    if operation.name == context.target and leaf == "words":
+        yield from _other_ids(operation, context)
     if leaf == "positions":
         yield "positions count from the other end", replacing(kinds.embedding, "ids", lambda i: i.flip(-1))
         yield (
@@ -85,3 +88,11 @@ def factors(operation: Operation, context: Context) -> Iterator[Hypothesis]:
     yield "the factor is missing", changing(kinds.scale, scale=1.0)
     yield "the factor is applied twice", changing(kinds.scale, scale=operation.constants["scale"] ** 2)
     yield "the factor is divided by, not multiplied with", changing(kinds.scale, scale=1 / operation.constants["scale"])
+
+
+def _other_ids(operation: Operation, context: Context) -> Iterator[Hypothesis]:
+    roles = context.evaluator.roles(operation)
+    limit = 8 * operation.noise.get(str(context.worked).removeprefix("torch."), 1e-6)
+    ids, own = ids_of_rows(context.x, roles["table"], limit), roles["ids"]
+    if ids is not None and ids.any() and len((ids - own).unique()) > 1:  # all moved by one number is told above
+        yield told_difference(ids, own), replacing(kinds.embedding, "ids", lambda i: ids)

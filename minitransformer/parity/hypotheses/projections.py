@@ -32,6 +32,8 @@ def projections(operation: Operation, context: Context) -> Iterator[Hypothesis]:
         why = " (the checkpoint stores it as (in, out))" if "transposed" in told else ""
         yield f"the weight is transposed{why}", replacing(function, "weight", torch.t)
     own = operation.parameters["weight"]
+    if operation.name.endswith("logits") and operation.kind == "linear":
+        yield from _other_tables(operation, context)
     for name, x in context.evaluator.parameters.items():
         if name == own or x.shape != shape or not name.endswith(".weight"):
             continue
@@ -47,6 +49,11 @@ def projections(operation: Operation, context: Context) -> Iterator[Hypothesis]:
             return function(**{**roles, **more}, **constants)
 
         yield f"the parameters are those of {name.removesuffix('.weight')}", swapped
+    if operation.name.endswith("logits") and operation.constants.get("scale", 1.0) == 1.0:
+        yield (
+            "the states are scaled by 1 / sqrt(hidden_size) before the projection, which this model does not",
+            changing(function, scale=shape[1] ** -0.5),
+        )
     if operation.constants.get("scale", 1.0) != 1.0:
         yield "the factor before the projection is missing", without(function, "scale")
         yield (
@@ -63,3 +70,16 @@ def projections(operation: Operation, context: Context) -> Iterator[Hypothesis]:
             "the mean of all tokens is read",
             lambda roles, c: F.linear(roles["x"].mean(1), roles["weight"], roles.get("bias")),
         )
+
+
+def _other_tables(operation: Operation, context: Context) -> Iterator[Hypothesis]:
+    """A head that reads a table of embeddings which is not its own."""
+    parameters = context.evaluator.parameters
+    own = parameters[operation.parameters["weight"]]
+    for name, x in parameters.items():
+        if name.endswith("embeddings.word.weight") and x.shape == own.shape and not torch.equal(x, own):
+            table = Evaluator.widened(x)
+            yield (
+                f"the head is tied to {name.removesuffix('.weight')}, which it is not in this model",
+                replacing(kinds.linear, "weight", lambda w, table=table: table),  # type: ignore[misc]
+            )

@@ -59,8 +59,8 @@ def verify(
         MinitransformerError: the checkpoint, or what it is compared with, cannot be read.
     """
     repository = as_repository(model)
-    found = load_model(repository)
-    with in_silence():  # what is missing is a stage
+    with in_silence():  # what is missing or unknown is a stage
+        found = load_model(repository)
         _, loading = type(found).from_pretrained(repository, dtype=torch.float64, output_loading_info=True)
     subject = Subject(repository, found, loading)
     told = "nothing"

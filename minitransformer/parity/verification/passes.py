@@ -98,10 +98,14 @@ def learning_stage(subject: Subject) -> Iterator[Stage]:
 
 def _slope(model: Any, inputs: dict[str, Tensor]) -> Stage:
     """The derivative along one direction, beside a difference of two passes."""
+    mask = inputs.get("attention_mask")
 
     def loss() -> Tensor:
         x: Tensor = model(**inputs)[0]
-        return (x * torch.linspace(-1, 1, x.numel(), dtype=x.dtype).reshape(x.shape)).mean()
+        weights = torch.linspace(-1, 1, x.numel(), dtype=x.dtype).reshape(x.shape)
+        if mask is not None and x.shape[:2] == mask.shape:  # at padding each kernel gives something else
+            x, weights = x[mask.bool()], weights[mask.bool()]
+        return (x * weights).mean()
 
     parameters = [p for p in model.parameters() if p.requires_grad]
     slopes = torch.autograd.grad(loss(), parameters, allow_unused=True)

@@ -1,0 +1,23 @@
+"""Attention to the last few tokens only ("Longformer", arXiv 2004.05150; in every layer, as Mistral has it)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from minitransformer import register_part
+from minitransformer.layers import MultiHeadAttention, View
+
+
+class WindowAttention(MultiHeadAttention):
+    def __init__(self, hidden_size: int, num_heads: int, *, window: int = 16, **options: Any) -> None:
+        super().__init__(hidden_size, num_heads, **options)
+        self.window = window
+
+    def forward(self, x: Tensor, view: View | None = None) -> Tensor:
+        view = view or View()
+        return super().forward(x, view.changed(window=min(self.window, view.window or self.window)))
+
+
+register_part("window-attention", WindowAttention)

@@ -1,0 +1,21 @@
+from models.twins import llama
+from models.twins.twin import LABELS, TAGS, twins
+
+CONFIG = {**llama.CONFIG, "head_dim": 10}
+BASE = ("decoder", CONFIG)
+WINDOWS = {"use_sliding_window": True, "sliding_window": 4}
+VARIANTS = {
+    "": {},
+    "windows_above": {**WINDOWS, "max_window_layers": 1},
+    "windows_by_turns": {**WINDOWS, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    "window_not_used": {"sliding_window": 4, "max_window_layers": 0},
+    "llama3": {"rope_scaling": llama.LLAMA3},
+    "attention_biases": {"attention_bias": True},
+}
+TWINS = [
+    *twins("Qwen3Model", "", *BASE, VARIANTS),
+    *twins("Qwen3ForCausalLM", "ForCausalLM", *BASE, {"": {}, "tied": {"tie_word_embeddings": True}}),
+    *twins("Qwen3ForSequenceClassification", "ForSequenceClassification", *BASE, LABELS),
+    *twins("Qwen3ForTokenClassification", "ForTokenClassification", *BASE, {"": {"id2label": TAGS}}),
+    *twins("Qwen3ForQuestionAnswering", "ForQuestionAnswering", *BASE),
+]

@@ -1,0 +1,3 @@
+"""As for training itself."""
+
+from training.conftest import no_pictures, one_thread  # noqa: F401
