@@ -22,7 +22,8 @@ SMALL = {
     "decoder_ffn_dim": 64, "num_kv_heads": 2, "vocab_size": 60000, "target_vocab_size": 60000, "cutoffs": [100, 200],
     "num_positions": 64,
 }  # fmt: skip
-NAMES = {"fsmt": "FSMT", "transfo-xl": "Transformer-XL", "openai-gpt": "GPT", "gpt2": "GPT-2", "t5": "T5", "bert": "BERT"} | {
+NAMES = {
+    "transfo-xl": "Transformer-XL", "openai-gpt": "GPT", "gpt2": "GPT-2", "t5": "T5", "bert": "BERT",
     "albert": "ALBERT", "roberta": "RoBERTa", "distilbert": "DistilBERT", "electra": "ELECTRA", "bart": "BART",
     "mbart": "mBART", "ctrl": "CTRL", "transformer": "Transformer (2017)", "m2m_100": "M2M100", "qwen2": "Qwen2",
     "qwen3": "Qwen3", "modernbert": "ModernBERT",
@@ -107,7 +108,9 @@ def _part(operation: Operation, by_name: dict[str, Operation]) -> Part | None:
         parent = name.rpartition(".")[0]
         if any(one.startswith(f"{parent}.rotary") for one in by_name):
             notes.append("rotary")
-        return Part("cross" if cross else "attention", "cross-attention" if cross else "self-attention", ", ".join(notes))
+        return Part(
+            "cross" if cross else "attention", "cross-attention" if cross else "self-attention", ", ".join(notes)
+        )
     if kind == "activation" and ".ffn." in name:
         gated = " with a gate" if "gated" in operation.inputs else ""
         return Part("ffn", "feed-forward", f"{operation.constants['activation']}{gated}")
@@ -144,7 +147,9 @@ def drawn(model_type: str) -> str:
         for j, part in enumerate([*stack.parts, *stack.after]):
             inner = j < len(stack.parts)
             centre = y - STEP * j - BOX / 2
-            lines.append(f'<path d="M{middle} {previous}V{centre + (9 if part.kind == "residual" else BOX / 2)}" class="l"/>')
+            lines.append(
+                f'<path d="M{middle} {previous}V{centre + (9 if part.kind == "residual" else BOX / 2)}" class="l"/>'
+            )
             if part.kind == "residual":
                 source = at.get(part.since.rpartition(".")[2], begin)
                 lines.append(f'<path d="M{middle} {source}H{x - 14}V{centre}H{middle - 9}" class="l"/>')
@@ -160,9 +165,14 @@ def drawn(model_type: str) -> str:
                 where = centre - 3 if part.below else centre + 4
                 lines.append(f'<text x="{middle}" y="{where}" text-anchor="middle" font-size="12">{part.title}</text>')
                 if part.below:
-                    lines.append(f'<text x="{middle}" y="{centre + 10}" text-anchor="middle" font-size="9.5">{part.below}</text>')
+                    lines.append(
+                        f'<text x="{middle}" y="{centre + 10}" text-anchor="middle" font-size="9.5">{part.below}</text>'
+                    )
                 if part.kind == "cross" and tops:
-                    lines.append(f'<path d="M{tops[0][0]} {tops[0][1]}H{x - 30}V{centre}H{x - 4}m-6 -4l6 4l-6 4" class="l" stroke-dasharray="4 3"/>')
+                    lines.append(
+                        f'<path d="M{tops[0][0]} {tops[0][1]}H{x - 30}V{centre}H{x - 4}m-6 -4l6 4l-6 4" class="l" '
+                        'stroke-dasharray="4 3"/>'
+                    )
                 previous = centre - BOX / 2
             if j == 0:
                 begin = previous - 7
@@ -170,14 +180,16 @@ def drawn(model_type: str) -> str:
                 at[key] = previous - 7
             if inner and j == len(stack.parts) - 1:
                 top, bottom = centre - STEP / 2 + 2, y - STEP + 8
-                lines.append(f'<rect x="{x - 22}" y="{top}" width="{WIDE + 30}" height="{bottom - top}" rx="8" class="b"/>')
+                lines.append(
+                    f'<rect x="{x - 22}" y="{top}" width="{WIDE + 30}" height="{bottom - top}" rx="8" class="b"/>'
+                )
         lines.append(f'<path d="M{middle} {previous}V{previous - 16}m-4 6l4 -6l4 6" class="l"/>')
         tops.append((middle, previous - 10))
         lines.append(f'<text x="{middle}" y="{height - 8}" text-anchor="middle" font-size="11">{stack.title}</text>')
     name = NAMES.get(model_type, model_type.capitalize())
-    style = ".l{fill:none;stroke:currentColor;stroke-width:1.2}.b{fill:none;stroke:currentColor;stroke-dasharray:2 3;opacity:.6}"
+    style = ".l,.b{fill:none;stroke:currentColor}.l{stroke-width:1.2}.b{stroke-dasharray:2 3;opacity:.6}"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{0.72 * width:.0f}" height="{0.72 * height:.0f}" '
         f'role="img" aria-label="{name}: one block" font-family="sans-serif" fill="currentColor">'
         f"<title>{name}</title><style>{style}</style>{''.join(lines)}</svg>"
     )
@@ -207,7 +219,8 @@ def page() -> str:
         if one in ARCHITECTURES
     )
     return (
-        "# The architectures, drawn\n\nOne block of each, bottom to top; what is framed is repeated. The drawings are made "
+        "---\nhide: [toc]\n---\n\n# The architectures, drawn\n\n"
+        "One block of each, bottom to top; what is framed is repeated. The drawings are made "
         "from the code: a small model is run, and its [table of operations](parity-testing.md) is drawn, so that they "
         "cannot differ from it. The same in words: [architectures](architectures.md).\n\nYellow: norms. Blue: "
         "self-attention. Purple: cross-attention. Green: feed-forward. A circle adds what goes around to what comes "

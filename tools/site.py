@@ -1,7 +1,7 @@
 """Builds the documentation: ``python tools/site.py``. Pages of the course are run, their outputs and figures put in.
 
-1. docs/ is copied to build/docs, and completed: the course with what its pages print and draw, a notebook of each lesson,
-   a page for each module made from its docstrings, the drawings of architectures.
+1. docs/ is copied to build/docs, and completed: the course with what its pages print and draw, a notebook of each
+   lesson, a page for each module made from its docstrings, the drawings of architectures.
 2. Zensical makes site/ of it.
 
 A lesson that has not changed since it was last run is taken from build/lessons.
@@ -47,7 +47,9 @@ def run_page(lesson: Lesson) -> list[dict[str, Any]]:
     """What each block of a lesson printed, and the figures it drew."""
     matplotlib.use("svg")
     settings = {"svg.fonttype": "none", "savefig.transparent": True, "font.size": 9, "svg.hashsalt": "lesson"}
-    settings |= {name: TEXT for name in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")}
+    settings |= {
+        name: TEXT for name in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    }
     settings |= {"legend.frameon": False, "savefig.bbox": "tight", "image.cmap": "viridis"}
     found, session, here = [], Recorded(), Path.cwd()
     with tempfile.TemporaryDirectory() as folder, matplotlib.rc_context(settings), warnings.catch_warnings():
@@ -58,7 +60,9 @@ def run_page(lesson: Lesson) -> list[dict[str, Any]]:
             for number, block in enumerate(blocks, 1):
                 before = set(Path().glob("*.svg"))
                 session.run(block, f"{lesson.path.name}, block {number}")
-                figures = {path.stem: inline(path.read_text("utf-8"), path.stem) for path in set(Path().glob("*.svg")) - before}
+                figures = {
+                    path.stem: inline(path.read_text("utf-8"), path.stem) for path in set(Path().glob("*.svg")) - before
+                }
                 found.append({"said": session.said, "figures": figures})
         finally:
             os.chdir(here)
@@ -167,7 +171,11 @@ def stage() -> dict[str, Any]:
     config["plugins"][1]["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT)]
     for page in docs.rglob("*.md"):  # links to files beside docs/ have no place in the site
         text = page.read_text(encoding="utf-8")
-        text = re.sub(r"\[([^\]]+)\]\((?:\.\./)+(?!course|drawings)(?![\w-]+\.md)[^)]*\)", r"\1", text) if page.parent == docs else text
+        text = (
+            re.sub(r"\[([^\]]+)\]\((?:\.\./)+(?!course|drawings)(?![\w-]+\.md)[^)]*\)", r"\1", text)
+            if page.parent == docs
+            else text
+        )
         page.write_text(text, encoding="utf-8")
     return config
 
@@ -191,14 +199,18 @@ def main() -> None:
     parser.add_argument("--lessons-only", action="store_true", help="run the lessons that have changed, build nothing")
     arguments = parser.parse_args()
     for lesson in lessons():
-        assert filled(lesson.text) == lesson.text, f"{lesson.path.name} shows old code: python -m minitransformer.course.pages"
+        assert filled(lesson.text) == lesson.text, (
+            f"{lesson.path.name} shows old code: python -m minitransformer.course.pages"
+        )
     if arguments.lessons_only:
         for lesson in lessons():
             recorded(lesson)
         return
     config = stage()
     (BUILD / "mkdocs.yml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "zensical", "build", "--clean", "--config-file", BUILD / "mkdocs.yml"], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--clean", "--config-file", BUILD / "mkdocs.yml"], check=True
+    )
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.move(BUILD / "site", SITE)
 

@@ -25,7 +25,7 @@ from minitransformer.cli.train import train
 app = typer.Typer(
     name="minitransformer",
     cls=ImportingGroup,
-    help="Transformers written by hand: run a task, train and measure a model, look inside it, serve it, learn from it.",
+    help="Transformers written by hand: run a task, train and measure a model, look inside it, serve it, learn.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

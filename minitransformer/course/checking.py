@@ -42,7 +42,9 @@ class Verdict:
     def __repr__(self) -> str:
         if self.right:
             return f"{self.exercise}: right, all numbers within {CLOSE:g} of the library's."
-        cause = "unknown: none of the mistakes that are known gives these numbers" if self.cause == UNKNOWN else self.cause
+        cause = (
+            "unknown: none of the mistakes that are known gives these numbers" if self.cause == UNKNOWN else self.cause
+        )
         return f"{self.exercise}: not yet. The first wrong operation is {self.first}; likely cause: {cause}."
 
 

@@ -45,9 +45,14 @@ def lessons() -> list[Lesson]:
     """
     folder = next((place for place in PLACES if place.is_dir()), None)
     if folder is None:
-        raise MissingFileError("the lessons are not in this installation: install the package anew, or read docs/course")
+        raise MissingFileError(
+            "the lessons are not in this installation: install the package anew, or read docs/course"
+        )
     paths = sorted(folder.glob("[0-9][0-9]-*.md"))
-    return [Lesson(int(path.name[:2]), re.search(r"^# \d+\. (.+)$", path.read_text("utf-8"), re.M)[1], path) for path in paths]  # type: ignore[index]
+    return [
+        Lesson(int(path.name[:2]), re.search(r"^# \d+\. (.+)$", path.read_text("utf-8"), re.M)[1], path)
+        for path in paths
+    ]  # type: ignore[index]
 
 
 def source_of(name: str) -> str:

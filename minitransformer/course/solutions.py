@@ -107,9 +107,7 @@ def logit_lens(stream: Tensor, final_norm: Callable[[Tensor], Tensor], unembeddi
     return final_norm(stream) @ unembedding.T
 
 
-def integrated_gradients(
-    gradient: Callable[[Tensor], Tensor], x: Tensor, baseline: Tensor, steps: int
-) -> Tensor:
+def integrated_gradients(gradient: Callable[[Tensor], Tensor], x: Tensor, baseline: Tensor, steps: int) -> Tensor:
     """Lesson 11: (token,) from (token, hidden_size), by the middles of so many equal steps."""
     total = torch.zeros_like(x)
     for step in range(steps):
@@ -188,7 +186,9 @@ def bert(ids: Any, weights: dict[str, Any], num_heads: int) -> dict[str, Any]:
     types = weights["embeddings.token_type_embeddings.weight"][0]
     places = weights["embeddings.position_embeddings.weight"][: ids.shape[1]]
     x = norm(words + types + places, "embeddings.LayerNorm")
-    for layer in (f"encoder.layer.{i}" for i in range(len([n for n in weights if n.endswith("intermediate.dense.bias")]))):
+    for layer in (
+        f"encoder.layer.{i}" for i in range(len([n for n in weights if n.endswith("intermediate.dense.bias")]))
+    ):
         x = norm(x + attention(x, f"{layer}.attention"), f"{layer}.attention.output.LayerNorm")
         inner = linear(x, f"{layer}.intermediate.dense")
         kept[f"{layer}.act"] = inner = inner * (1 + erf(inner / math.sqrt(2))) / 2

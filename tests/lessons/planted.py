@@ -100,7 +100,7 @@ PLANTED: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "log_odds": (
         ("one.log_softmax(-1) - other.log_softmax(-1)", "one - other", "normaliser"),
-        ("one.log_softmax(-1) - other.log_softmax(-1)", "other.log_softmax(-1) - one.log_softmax(-1)", "sign is turned"),
+        ("one.log_softmax(-1) - other.log_softmax(-1)", "other.log_softmax(-1) - one.log_softmax(-1)", "sign"),
         ("one.log_softmax(-1) - other.log_softmax(-1)", "one.softmax(-1) / other.softmax(-1)", "logarithm is missing"),
     ),
     "bert": (

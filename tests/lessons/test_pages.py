@@ -63,7 +63,9 @@ def test_the_course_compares_many_numbers() -> None:
     text = "\n".join(block for lesson in EVERY for block in blocks(lesson.text))
     stated = [m for line in text.splitlines() if (m := STATED.match(line.strip())) and m["text"]]
     assert len(EVERY) == 19 and [lesson.number for lesson in EVERY] == list(range(19))
-    numbers = [n for m in stated for n in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", m["text"].rpartition("+-")[0] or m["text"])]
+    numbers = [
+        n for m in stated for n in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", m["text"].rpartition("+-")[0] or m["text"])
+    ]
     assert len(stated) >= 60 and len(numbers) >= 60
 
 

@@ -34,7 +34,9 @@ def _place_positions(model: nn.Module, part: Part) -> None:
             module.table = made.to(module.table)
 
 
-def _sinusoids(num: int, size: int, *, step: float = 2, first: int = 0, base: float = 10000.0, turn: bool = False) -> Tensor:
+def _sinusoids(
+    num: int, size: int, *, step: float = 2, first: int = 0, base: float = 10000.0, turn: bool = False
+) -> Tensor:
     exponents = torch.arange(0, size // 2).double() * step / size
     angles = (torch.arange(num).double()[:, None] + first) / base**exponents
     parts = [angles.sin(), angles.cos()]

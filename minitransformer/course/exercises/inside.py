@@ -70,7 +70,10 @@ FOLLOWS = Exercise(
 
 
 def _pairs() -> tuple[dict[str, Tensor], Tensor]:
-    model, french = checkpoint("marian-fr-en"), ["Elle veut partir demain.", "Il travaille ici.", "Tom parle trop vite."]
+    model, french = (
+        checkpoint("marian-fr-en"),
+        ["Elle veut partir demain.", "Il travaille ici.", "Tom parle trop vite."],
+    )
     english = ["She wants to leave tomorrow.", "He works here.", "Tom speaks too fast."]
     words = tokenizer("marian-fr-en")
     source = words(french, padding=True, return_tensors="pt")

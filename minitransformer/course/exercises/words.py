@@ -139,7 +139,9 @@ TOP_P = Exercise(
         "words of less than probability p are dropped: p is what the words have together": partial(
             _kept, way="threshold"
         ),
-        "logits of dropped words are 0, which is no low number: they must be minus infinity": partial(_kept, way="zero"),
+        "logits of dropped words are 0, which is no low number: they must be minus infinity": partial(
+            _kept, way="zero"
+        ),
         "probabilities come back, not logits": partial(_kept, way="probabilities"),
     },
 )
