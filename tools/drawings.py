@@ -23,10 +23,10 @@ SMALL = {
     "num_positions": 64,
 }  # fmt: skip
 NAMES = {
-    "transfo-xl": "Transformer-XL", "openai-gpt": "GPT", "gpt2": "GPT-2", "t5": "T5", "bert": "BERT",
+    "transfo-xl": "Transformer-XL", "openai-gpt": "GPT", "gpt2": "GPT-2", "t5": "T5", "mt5": "mT5", "bert": "BERT",
     "albert": "ALBERT", "roberta": "RoBERTa", "distilbert": "DistilBERT", "electra": "ELECTRA", "bart": "BART",
-    "mbart": "mBART", "ctrl": "CTRL", "transformer": "Transformer (2017)", "m2m_100": "M2M100", "qwen2": "Qwen2",
-    "qwen3": "Qwen3", "modernbert": "ModernBERT",
+    "mbart": "mBART", "ctrl": "CTRL", "transformer": "Transformer (2017)", "m2m_100": "M2M100",
+    "modernbert": "ModernBERT",
 }  # fmt: skip
 FIRST = ("transformer", "bert", "gpt2", "bart", "t5", "llama")
 COLOURS = {"norm": "#c9a227", "attention": "#2a7fb8", "cross": "#7b52ab", "ffn": "#2e9e6b", "embeddings": "#888888"}
@@ -189,7 +189,8 @@ def drawn(model_type: str) -> str:
     name = NAMES.get(model_type, model_type.capitalize())
     style = ".l,.b{fill:none;stroke:currentColor}.l{stroke-width:1.2}.b{stroke-dasharray:2 3;opacity:.6}"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{0.72 * width:.0f}" height="{0.72 * height:.0f}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{0.72 * width:.0f}" height="{0.72 * height:.0f}" '
         f'role="img" aria-label="{name}: one block" font-family="sans-serif" fill="currentColor">'
         f"<title>{name}</title><style>{style}</style>{''.join(lines)}</svg>"
     )

@@ -36,6 +36,8 @@ ROOT = Path(__file__).parent.parent
 BUILD, SITE = ROOT / "build", ROOT / "site"
 TEXT = "#010203"
 """A colour that figures are drawn in, to be exchanged for that of the page's text."""
+WIDE = ("parity.md", "performance.md", "architectures.md")
+"""Pages whose tables want the room of the table of contents."""
 INSTALL = '%pip install --quiet "minitransformer[demo]" matplotlib\n'
 
 
@@ -163,6 +165,9 @@ def stage() -> dict[str, Any]:
     for lesson in every:
         (docs / "course" / lesson.path.name).write_text(with_outputs(lesson, recorded(lesson)), encoding="utf-8")
         (docs / "course" / "notebooks" / f"{lesson.path.stem}.ipynb").write_text(notebook(lesson), encoding="utf-8")
+    for name in WIDE:
+        page = docs / name
+        page.write_text(f"---\nhide: [toc]\n---\n\n{page.read_text(encoding='utf-8')}", encoding="utf-8")
     (docs / "drawings.md").write_text(drawings.page(), encoding="utf-8")
     course = [{f"{lesson.number}. {lesson.title}": f"course/{lesson.path.name}"} for lesson in every]
     made = {"COURSE": course, "API": reference(docs / "api"), "DRAWINGS": "drawings.md"}

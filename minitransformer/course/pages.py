@@ -48,11 +48,11 @@ def lessons() -> list[Lesson]:
         raise MissingFileError(
             "the lessons are not in this installation: install the package anew, or read docs/course"
         )
-    paths = sorted(folder.glob("[0-9][0-9]-*.md"))
-    return [
-        Lesson(int(path.name[:2]), re.search(r"^# \d+\. (.+)$", path.read_text("utf-8"), re.M)[1], path)
-        for path in paths
-    ]  # type: ignore[index]
+    found = []
+    for path in sorted(folder.glob("[0-9][0-9]-*.md")):
+        heading = path.read_text(encoding="utf-8").partition("\n")[0]
+        found.append(Lesson(int(path.name[:2]), heading.partition(". ")[2], path))
+    return found
 
 
 def source_of(name: str) -> str:

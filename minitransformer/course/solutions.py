@@ -71,7 +71,7 @@ def cross_attention(
     """Lesson 7: x is the target's (batch, token, hidden_size), memory the source's."""
 
     def heads(y: Tensor) -> Tensor:
-        return y.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        return y.view(*y.shape[:2], num_heads, -1).transpose(1, 2)
 
     q, k, v = heads(query(x)), heads(key(memory)), heads(value(memory))
     pattern = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(dim=-1)

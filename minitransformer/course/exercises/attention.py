@@ -251,7 +251,7 @@ def _crossed(
     *, ask: str = "x", told: str = "memory", mix: str = "memory", scale: float | None = None, axis: int = -1,
 ) -> Tensor:  # fmt: skip
     def heads(y: Tensor) -> Tensor:
-        return y.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        return y.view(*y.shape[:2], num_heads, -1).transpose(1, 2)
 
     of = {"x": x, "memory": memory}
     q, k, v = heads(query(of[ask])), heads(key(of[told])), heads(value(of[mix]))

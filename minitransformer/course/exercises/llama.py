@@ -50,7 +50,7 @@ def _turned(
     size = x.shape[-1]
     frequencies = theta ** (-torch.arange(size // 2).double() * step / size)
     angles = (positions[:, None, :, None] + first) * frequencies * sign
-    a, b = (x[..., 0::2], x[..., 1::2]) if way == "pairs" else x.chunk(2, dim=-1)
+    a, b = (x[..., 0::2], x[..., 1::2]) if way in ("pairs", "laid") else x.chunk(2, dim=-1)
     turned = a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()
     return torch.stack(turned, dim=-1).flatten(-2) if way == "pairs" else torch.cat(turned, dim=-1)
 
@@ -62,6 +62,7 @@ ROTATION = Exercise(
     solutions.rotate,
     {
         "pairs are taken side by side; in this model they are number i of each half": partial(_turned, way="pairs"),
+        "pairs are taken side by side, and laid back in halves": partial(_turned, way="laid"),
         "it turns the other way": partial(_turned, sign=-1),
         "angles shrink by 1 / head_size from pair to pair, not by 2 / head_size": partial(_turned, step=1),
         "nothing is turned": lambda x, positions: x,

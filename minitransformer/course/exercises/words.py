@@ -13,8 +13,9 @@ from torch import Tensor
 from minitransformer.course import solutions
 from minitransformer.course.exercises.base import Exercise, InModel, Part, checkpoint, ids, tokenizer, traced
 from minitransformer.hub import EMBEDDED
-from minitransformer.parity.comparison import Comparison, compare
+from minitransformer.parity.comparison import compare
 from minitransformer.parity.dumps import read_dump
+from minitransformer.parity.findings import Comparison
 
 # ---------------------------------------------------------------------------------------------------------- 0 words
 
