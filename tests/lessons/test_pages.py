@@ -36,7 +36,7 @@ def test_lesson_gives_what_it_states(lesson: Lesson) -> None:
     plt.close("all")
     drawn = {path.name for path in Path().glob("*.svg")}
     assert drawn == set(re.findall(r'savefig\("(.+?\.svg)"\)', lesson.text))
-    assert session.count >= 4
+    assert session.count >= 3
 
 
 @named
