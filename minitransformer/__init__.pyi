@@ -50,10 +50,14 @@ from minitransformer.compat.schedules import SchedulerType as SchedulerType
 from minitransformer.compat.schedules import get_constant_schedule as get_constant_schedule
 from minitransformer.compat.schedules import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
 from minitransformer.compat.schedules import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
-from minitransformer.compat.schedules import get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup
+from minitransformer.compat.schedules import (
+    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
+)
 from minitransformer.compat.schedules import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
 from minitransformer.compat.schedules import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
-from minitransformer.compat.schedules import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
+from minitransformer.compat.schedules import (
+    get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup,
+)
 from minitransformer.compat.schedules import get_scheduler as get_scheduler
 from minitransformer.compat.schedules import set_seed as set_seed
 from minitransformer.compat.tokenizers import BatchEncoding as BatchEncoding
@@ -152,6 +156,12 @@ from minitransformer.models.gpt2 import GPT2ForSequenceClassification as GPT2For
 from minitransformer.models.gpt2 import GPT2ForTokenClassification as GPT2ForTokenClassification
 from minitransformer.models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
 from minitransformer.models.gpt2 import GPT2Model as GPT2Model
+from minitransformer.models.llama import LlamaConfig as LlamaConfig
+from minitransformer.models.llama import LlamaForCausalLM as LlamaForCausalLM
+from minitransformer.models.llama import LlamaForQuestionAnswering as LlamaForQuestionAnswering
+from minitransformer.models.llama import LlamaForSequenceClassification as LlamaForSequenceClassification
+from minitransformer.models.llama import LlamaForTokenClassification as LlamaForTokenClassification
+from minitransformer.models.llama import LlamaModel as LlamaModel
 from minitransformer.models.m2m100 import M2M100Config as M2M100Config
 from minitransformer.models.m2m100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
 from minitransformer.models.m2m100 import M2M100Model as M2M100Model
@@ -163,6 +173,33 @@ from minitransformer.models.mbart import MBartForConditionalGeneration as MBartF
 from minitransformer.models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
 from minitransformer.models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
 from minitransformer.models.mbart import MBartModel as MBartModel
+from minitransformer.models.mistral import MistralConfig as MistralConfig
+from minitransformer.models.mistral import MistralForCausalLM as MistralForCausalLM
+from minitransformer.models.mistral import MistralForQuestionAnswering as MistralForQuestionAnswering
+from minitransformer.models.mistral import MistralForSequenceClassification as MistralForSequenceClassification
+from minitransformer.models.mistral import MistralForTokenClassification as MistralForTokenClassification
+from minitransformer.models.mistral import MistralModel as MistralModel
+from minitransformer.models.modernbert import ModernBertConfig as ModernBertConfig
+from minitransformer.models.modernbert import ModernBertForMaskedLM as ModernBertForMaskedLM
+from minitransformer.models.modernbert import ModernBertForQuestionAnswering as ModernBertForQuestionAnswering
+from minitransformer.models.modernbert import ModernBertForSequenceClassification as ModernBertForSequenceClassification
+from minitransformer.models.modernbert import ModernBertForTokenClassification as ModernBertForTokenClassification
+from minitransformer.models.modernbert import ModernBertModel as ModernBertModel
+from minitransformer.models.pegasus import PegasusConfig as PegasusConfig
+from minitransformer.models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
+from minitransformer.models.pegasus import PegasusModel as PegasusModel
+from minitransformer.models.qwen2 import Qwen2Config as Qwen2Config
+from minitransformer.models.qwen2 import Qwen2ForCausalLM as Qwen2ForCausalLM
+from minitransformer.models.qwen2 import Qwen2ForQuestionAnswering as Qwen2ForQuestionAnswering
+from minitransformer.models.qwen2 import Qwen2ForSequenceClassification as Qwen2ForSequenceClassification
+from minitransformer.models.qwen2 import Qwen2ForTokenClassification as Qwen2ForTokenClassification
+from minitransformer.models.qwen2 import Qwen2Model as Qwen2Model
+from minitransformer.models.qwen3 import Qwen3Config as Qwen3Config
+from minitransformer.models.qwen3 import Qwen3ForCausalLM as Qwen3ForCausalLM
+from minitransformer.models.qwen3 import Qwen3ForQuestionAnswering as Qwen3ForQuestionAnswering
+from minitransformer.models.qwen3 import Qwen3ForSequenceClassification as Qwen3ForSequenceClassification
+from minitransformer.models.qwen3 import Qwen3ForTokenClassification as Qwen3ForTokenClassification
+from minitransformer.models.qwen3 import Qwen3Model as Qwen3Model
 from minitransformer.models.pegasus import PegasusConfig as PegasusConfig
 from minitransformer.models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
 from minitransformer.models.pegasus import PegasusModel as PegasusModel
@@ -191,10 +228,14 @@ from minitransformer.models.transformer import FSMTConfig as FSMTConfig
 from minitransformer.models.transformer import FSMTForConditionalGeneration as FSMTForConditionalGeneration
 from minitransformer.models.transformer import FSMTModel as FSMTModel
 from minitransformer.models.transformer import TransformerConfig as TransformerConfig
-from minitransformer.models.transformer import TransformerForConditionalGeneration as TransformerForConditionalGeneration
+from minitransformer.models.transformer import (
+    TransformerForConditionalGeneration as TransformerForConditionalGeneration,
+)
 from minitransformer.models.transformer import TransformerModel as TransformerModel
 from minitransformer.models.transformer_xl import TransfoXLConfig as TransfoXLConfig
-from minitransformer.models.transformer_xl import TransfoXLForSequenceClassification as TransfoXLForSequenceClassification
+from minitransformer.models.transformer_xl import (
+    TransfoXLForSequenceClassification as TransfoXLForSequenceClassification,
+)
 from minitransformer.models.transformer_xl import TransfoXLLMHeadModel as TransfoXLLMHeadModel
 from minitransformer.models.transformer_xl import TransfoXLModel as TransfoXLModel
 from minitransformer.pipelines import pipeline as pipeline
@@ -209,7 +250,9 @@ from minitransformer.pipelines.text2text import TranslationPipeline as Translati
 from minitransformer.pipelines.text_classification import TextClassificationPipeline as TextClassificationPipeline
 from minitransformer.pipelines.text_generation import TextGenerationPipeline as TextGenerationPipeline
 from minitransformer.pipelines.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
-from minitransformer.pipelines.zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
+from minitransformer.pipelines.zero_shot_classification import (
+    ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,
+)
 from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
 from minitransformer.tokenization import register_tokenizer as register_tokenizer
 
@@ -228,6 +271,8 @@ ElectraTokenizerFast: Any
 FSMTTokenizer: Any
 GPT2Tokenizer: Any
 GPT2TokenizerFast: Any
+LlamaTokenizer: Any
+LlamaTokenizerFast: Any
 M2M100Tokenizer: Any
 MBart50Tokenizer: Any
 MBart50TokenizerFast: Any
@@ -242,6 +287,8 @@ OpenAIGPTTokenizer: Any
 OpenAIGPTTokenizerFast: Any
 PegasusTokenizer: Any
 PegasusTokenizerFast: Any
+Qwen2Tokenizer: Any
+Qwen2TokenizerFast: Any
 RobertaTokenizer: Any
 RobertaTokenizerFast: Any
 T5Tokenizer: Any

@@ -241,7 +241,7 @@ class ModelConfig(metaclass=ConfigType):
                     return kept[name]
             if name in required_values(kind):
                 return required_values(kind)[name][0]
-            raise AttributeError(f"{kind.__name__} has no field {name!r}.{_hint(kind, name)}")
+            raise NoFieldError(kind, name)
 
     @classmethod
     def from_pretrained(cls, id_or_folder: str | Path | Repository, **options: Any) -> Self:
@@ -437,6 +437,22 @@ def _own_names(cls: type[ModelConfig], given: dict[str, Any]) -> dict[str, Any]:
         else:
             values.setdefault("extra", {})[name] = value
     return values
+
+
+class NoFieldError(AttributeError):
+    """A field that a config does not have. The nearest one is looked for when somebody reads the message.
+
+    Args:
+        kind: the class of the config.
+        name: of the field.
+    """
+
+    def __init__(self, kind: type[ModelConfig], name: str) -> None:
+        super().__init__(kind, name)
+        self.kind, self.field = kind, name
+
+    def __str__(self) -> str:
+        return f"{self.kind.__name__} has no field {self.field!r}.{_hint(self.kind, self.field)}"
 
 
 def _hint(cls: type[ModelConfig], name: str) -> str:

@@ -131,11 +131,11 @@ class Session:
             assert statement.end_lineno is not None
             line = statement.end_lineno - 1
             if isinstance(statement, ast.Expr) and not _is_print(statement) and STATED.match(self.lines[line].strip()):
-                value = eval(compile(ast.Expression(statement.value), name, "eval"), self.names)
+                value = eval(compile(ast.Expression(statement.value), name, "eval", dont_inherit=True), self.names)
                 self._compare(line, str(value))
                 self.said.append(str(value))
             else:
-                exec(compile(ast.Module([statement], []), name, "exec"), self.names)
+                exec(compile(ast.Module([statement], []), name, "exec", dont_inherit=True), self.names)
         for line, text in enumerate(self.lines):
             if (stated := STATED.match(text.strip())) and line not in self.compared:
                 value = self.names[stated["name"]]

@@ -25,7 +25,7 @@ from minitransformer.generation.inputs import encoded_source
 from minitransformer.hub import Repository, as_repository, read_json
 from minitransformer.layers import token_positions, trace
 from minitransformer.models.common.boundary import can_be_read, check_inputs, is_root_of_trace
-from minitransformer.models.common.caches import take_cache
+from minitransformer.models.common.caches import CACHE, take_cache
 from minitransformer.models.common.drawing import draw_weights, drawn_when_built
 from minitransformer.models.common.habits import Habits
 from minitransformer.models.common.loading import (
@@ -159,9 +159,11 @@ class PretrainedModel(Habits):
         is_outermost = not _inside.get()
         if not isinstance(kwargs.get("encoder_outputs", None), Tensor | None):
             kwargs["encoder_outputs"] = encoded_source(kwargs["encoder_outputs"])
-        vectors = take_vectors(self, args, kwargs) if is_outermost else {}
+        has_vectors = "inputs_embeds" in kwargs or "decoder_inputs_embeds" in kwargs
+        vectors = take_vectors(self, args, kwargs) if is_outermost and has_vectors else {}
         is_read = can_be_read((*args, *kwargs.values()))
-        finish = take_cache(self, args, kwargs, use_cache) if is_read and is_outermost else None
+        may_have_cache = CACHE in self._arguments or use_cache
+        finish = take_cache(self, args, kwargs, use_cache) if is_read and is_outermost and may_have_cache else None
         if is_read:
             args = check_inputs(self, args, kwargs)
             inputs = self.prepare({**dict(zip(self._arguments, args, strict=False)), **kwargs})
