@@ -187,6 +187,13 @@ from minitransformer.models.t5 import T5ForQuestionAnswering as T5ForQuestionAns
 from minitransformer.models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
 from minitransformer.models.t5 import T5ForTokenClassification as T5ForTokenClassification
 from minitransformer.models.t5 import T5Model as T5Model
+from minitransformer.models.t5 import UMT5Config as UMT5Config
+from minitransformer.models.t5 import UMT5EncoderModel as UMT5EncoderModel
+from minitransformer.models.t5 import UMT5ForConditionalGeneration as UMT5ForConditionalGeneration
+from minitransformer.models.t5 import UMT5ForQuestionAnswering as UMT5ForQuestionAnswering
+from minitransformer.models.t5 import UMT5ForSequenceClassification as UMT5ForSequenceClassification
+from minitransformer.models.t5 import UMT5ForTokenClassification as UMT5ForTokenClassification
+from minitransformer.models.t5 import UMT5Model as UMT5Model
 from minitransformer.models.transformer import FSMTConfig as FSMTConfig
 from minitransformer.models.transformer import FSMTForConditionalGeneration as FSMTForConditionalGeneration
 from minitransformer.models.transformer import FSMTModel as FSMTModel
