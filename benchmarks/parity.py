@@ -83,8 +83,8 @@ the weight map ignores (tables that can be computed).
 ## Operations
 
 What the modules of each twin give in transformers, in three types, beside our trace in float64
-([test a port](parity-testing.md)): less what our operation gives for *their* inputs, in units of the noise that rounding
-alone makes of that operation in that type, which is measured. More than 8 is called wrong.
+([how](parity-testing.md)): less what our operation gives for *their* inputs, in units of the noise that rounding alone
+makes of that operation in that type, which is measured. More than 8 is called wrong.
 
 | architecture | tensors compared | largest in float64 | float32 | bfloat16 | called wrong |
 |---|---:|---:|---:|---:|---:|
