@@ -1,5 +1,6 @@
 """Written by tools/typed_names.py."""
 
+# fmt: off
 from typing import Any
 
 from minitransformer.compat import logging as logging
@@ -61,7 +62,7 @@ from minitransformer.compat.tokenizers import PreTrainedTokenizer as PreTrainedT
 from minitransformer.compat.tokenizers import PreTrainedTokenizerFast as PreTrainedTokenizerFast
 from minitransformer.compat.trainer import Seq2SeqTrainer as Seq2SeqTrainer
 from minitransformer.compat.trainer import Trainer as Trainer
-from minitransformer.config import ModelConfig as PretrainedConfig
+from minitransformer.config import ModelConfig as ModelConfig
 from minitransformer.errors import ArgumentError as ArgumentError
 from minitransformer.errors import CheckpointError as CheckpointError
 from minitransformer.errors import ConfigError as ConfigError
@@ -121,7 +122,7 @@ from minitransformer.models.bert import BertForQuestionAnswering as BertForQuest
 from minitransformer.models.bert import BertForSequenceClassification as BertForSequenceClassification
 from minitransformer.models.bert import BertForTokenClassification as BertForTokenClassification
 from minitransformer.models.bert import BertModel as BertModel
-from minitransformer.models.common.base import PretrainedModel as PreTrainedModel
+from minitransformer.models.common.base import PretrainedModel as PretrainedModel
 from minitransformer.models.common.parts import put_parts as put_parts
 from minitransformer.models.common.parts import register_part as register_part
 from minitransformer.models.ctrl import CTRLConfig as CTRLConfig
@@ -196,9 +197,6 @@ from minitransformer.models.qwen3 import Qwen3ForQuestionAnswering as Qwen3ForQu
 from minitransformer.models.qwen3 import Qwen3ForSequenceClassification as Qwen3ForSequenceClassification
 from minitransformer.models.qwen3 import Qwen3ForTokenClassification as Qwen3ForTokenClassification
 from minitransformer.models.qwen3 import Qwen3Model as Qwen3Model
-from minitransformer.models.pegasus import PegasusConfig as PegasusConfig
-from minitransformer.models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
-from minitransformer.models.pegasus import PegasusModel as PegasusModel
 from minitransformer.models.roberta import RobertaConfig as RobertaConfig
 from minitransformer.models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
 from minitransformer.models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
@@ -220,6 +218,13 @@ from minitransformer.models.t5 import T5ForQuestionAnswering as T5ForQuestionAns
 from minitransformer.models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
 from minitransformer.models.t5 import T5ForTokenClassification as T5ForTokenClassification
 from minitransformer.models.t5 import T5Model as T5Model
+from minitransformer.models.t5 import UMT5Config as UMT5Config
+from minitransformer.models.t5 import UMT5EncoderModel as UMT5EncoderModel
+from minitransformer.models.t5 import UMT5ForConditionalGeneration as UMT5ForConditionalGeneration
+from minitransformer.models.t5 import UMT5ForQuestionAnswering as UMT5ForQuestionAnswering
+from minitransformer.models.t5 import UMT5ForSequenceClassification as UMT5ForSequenceClassification
+from minitransformer.models.t5 import UMT5ForTokenClassification as UMT5ForTokenClassification
+from minitransformer.models.t5 import UMT5Model as UMT5Model
 from minitransformer.models.transformer import FSMTConfig as FSMTConfig
 from minitransformer.models.transformer import FSMTForConditionalGeneration as FSMTForConditionalGeneration
 from minitransformer.models.transformer import FSMTModel as FSMTModel
@@ -247,6 +252,8 @@ from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
 from minitransformer.tokenization import register_tokenizer as register_tokenizer
 
 __version__: str
+PretrainedConfig = ModelConfig
+PreTrainedModel = PretrainedModel
 AlbertTokenizer: Any
 AlbertTokenizerFast: Any
 BartTokenizer: Any

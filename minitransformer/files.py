@@ -37,6 +37,9 @@ class _Group:
         self.outdated: list[Path] = []
 
     def finish(self) -> None:
+        for draft, target in self.drafts:  # together, which takes little more time than one
+            with _naming(target):
+                _flush(draft)
         while self.drafts:
             draft, target = self.drafts[0]
             with _naming(target):
@@ -127,8 +130,9 @@ def _draft(path: Path) -> Iterator[Path]:
             draft = _new_draft(target)
         try:
             yield draft
-            with _naming(path):
-                _settle(draft, known)
+            if known is not None:
+                with _naming(path):
+                    os.chmod(draft, stat.S_IMODE(known.st_mode))
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
@@ -249,10 +253,8 @@ def _is_alive(process: str) -> bool:
     return True
 
 
-def _settle(draft: Path, known: os.stat_result | None) -> None:
-    """Have the disk hold a draft; it gets the permissions of the file that it replaces."""
-    if known is not None:
-        os.chmod(draft, stat.S_IMODE(known.st_mode))
+def _flush(draft: Path) -> None:
+    """Have the disk hold a draft."""
     descriptor = os.open(draft, os.O_RDONLY)
     try:
         os.fsync(descriptor)

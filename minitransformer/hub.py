@@ -13,6 +13,7 @@ import re
 import warnings
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +29,12 @@ NEITHER = "{} is neither a folder that exists nor a model id (name or owner/name
 
 def embedded_names() -> list[str]:
     """The checkpoints that come with the package, as ``from_pretrained`` and ``pipeline`` take them."""
-    return sorted(OWNER + path.parent.name for path in EMBEDDED.glob("*/config.json"))
+    return list(_embedded())
+
+
+@cache
+def _embedded() -> tuple[str, ...]:
+    return tuple(sorted(OWNER + path.parent.name for path in EMBEDDED.glob("*/config.json")))
 
 
 def embedded_folder(name: str) -> Path | None:

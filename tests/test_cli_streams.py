@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ import pytest
 import tiny_folders
 from processes import ROOT
 
+from minitransformer.cli.run import _lines
+from minitransformer.errors import PipelineError
 from minitransformer.options import harmless
 
 TEXT = "paris — the [MASK] of žluťoučký 東京 𝄞 ."
@@ -55,6 +58,12 @@ def test_every_text_is_answered_whatever_the_output_can_hold(encoding: str, bert
     assert code == 0, err
     lines = [json.loads(line) for line in out.decode(encoding).splitlines()]
     assert len(lines) == 2 and all(answer[0]["score"] > 0 for answer in lines)
+
+
+@pytest.mark.parametrize(("encoding", "data"), [("utf-16", b"abc\n"), ("utf-32", b"abcd\n"), ("utf-8", b"\xff\n")])
+def test_lines_of_another_encoding_are_named(encoding: str, data: bytes) -> None:
+    with pytest.raises(PipelineError, match=f"standard input, after line 0: it is not {encoding} .* PYTHONIOENCODING"):
+        list(_lines(io.TextIOWrapper(io.BytesIO(data), encoding=encoding), "standard input"))
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp437"])

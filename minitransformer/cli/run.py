@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -160,7 +160,7 @@ def _lines_of(path: Path) -> Iterator[str]:
         yield from _lines(file, str(path))
 
 
-def _lines(file: IO[str], name: str) -> Iterator[str]:
+def _lines(file: TextIO, name: str) -> Iterator[str]:
     """The lines of a file, none of which is longer than any text can be."""
     number = 0
     try:
@@ -171,10 +171,10 @@ def _lines(file: IO[str], name: str) -> Iterator[str]:
                     f"{name}, line {number}: a text of more than {LONGEST_LINE:,} characters: is it one?"
                 )
             yield line
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:  # UTF-16 without its mark is no UnicodeDecodeError
         raise PipelineError(
-            f"{name}, after line {number}: it is not {error.encoding} ({error.reason}); PYTHONIOENCODING says what "
-            "standard input is, and files have to be UTF-8"
+            f"{name}, after line {number}: it is not {file.encoding} ({getattr(error, 'reason', error)}); "
+            "PYTHONIOENCODING says what standard input is, and files have to be UTF-8"
         ) from error
     except OSError as error:
         raise PipelineError(f"cannot read {name}: {error.strerror or error}") from error

@@ -37,6 +37,8 @@ _MODELS = {
     "t5": "T5: Config Model EncoderModel ForConditionalGeneration ForSequenceClassification ForTokenClassification "
     "ForQuestionAnswering; "
     "MT5: Config Model EncoderModel ForConditionalGeneration ForSequenceClassification ForTokenClassification "
+    "ForQuestionAnswering; "
+    "UMT5: Config Model EncoderModel ForConditionalGeneration ForSequenceClassification ForTokenClassification "
     "ForQuestionAnswering",
     "transformer": "Transformer: Config Model ForConditionalGeneration; FSMT: Config Model ForConditionalGeneration",
     "transformer_xl": "TransfoXL: Config Model LMHeadModel ForSequenceClassification",

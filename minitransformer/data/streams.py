@@ -73,18 +73,25 @@ class Lines:
         self.count = 0
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        rest = ""
+        begun: list[str] = []  # of a line; put together once, however many pieces it has
+        letters = 0
         for piece in self._pieces():
-            lines = (rest + piece).split("\n")
-            rest = lines.pop()
-            self.budget.spend(PER_LINE * len(lines), self.file)
-            yield from enumerate(lines, self.count + 1)
-            self.count += len(lines)
-            if len(rest) > self.budget.limit // 4:
+            lines = piece.split("\n")
+            if len(lines) > 1:
+                lines[0], begun, letters = "".join([*begun, lines[0]]), [], 0
+                rest = lines.pop()
+                self.budget.spend(PER_LINE * len(lines), self.file)
+                yield from enumerate(lines, self.count + 1)
+                self.count += len(lines)
+            else:
+                rest = lines[0]
+            begun.append(rest)
+            letters += len(rest)
+            if letters > self.budget.limit // 4:
                 raise self._too_long(f"line {self.count + 1}")
-        if rest:
+        if letters:
             self.count += 1
-            yield self.count, rest
+            yield self.count, "".join(begun)
 
     def text(self) -> str:
         pieces, size = [], 0

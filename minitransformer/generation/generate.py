@@ -14,6 +14,7 @@ of a prompt in a beam search · V vocabulary.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -45,7 +46,7 @@ from minitransformer.generation.outputs import GenerateOutput, Record
 from minitransformer.generation.processors import AllowedTokens, Processor, apply, build_processors
 from minitransformer.generation.stepper import DecodingModel, Stepper, new_stepper
 from minitransformer.generation.stopping import Criterion, TextOfTokens, build_criteria, finished
-from minitransformer.options import declared
+from minitransformer.options import declared, shown
 
 
 class Streamer(Protocol):
@@ -453,8 +454,8 @@ def _prepare(
     given |= {"tokenizer": tokenizer, "use_model_defaults": use_model_defaults, "generator": generator}
     given = {name: OBJECTS[name].read(value, GenerationError) for name, value in given.items()}
     for name in ("logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"):
-        if classes := [each.__name__ for each in _list(given[name]) if isinstance(each, type)]:
-            raise GenerationError(f"{name} takes functions, not the class {classes[0]}: make an object of it")
+        for function in _list(given[name]):
+            _check_callable(name, function)
     config = resolve(model.generation_config, generation_config, options, use_model_defaults)
     vocab_size = written_vocabulary(model.config)
     eos, pad = special_tokens(config, model.device)
@@ -538,6 +539,21 @@ def _prepare(
         record=Record(config),
         generator=generator,
     )
+
+
+def _check_callable(name: str, function: Any) -> None:
+    """Raise a GenerationError for a class, and for a function that cannot be called with two things."""
+    if isinstance(function, type):
+        raise GenerationError(f"{name} takes functions, not the class {function.__name__}: make an object of it")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # none is known
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        takes = "(batch index, ids)" if name == "prefix_allowed_tokens_fn" else "(ids, scores)"
+        raise GenerationError(f"{name}={shown(function)} is no function of {takes}: {error}") from None
 
 
 def _list(functions: Any) -> list[Any]:

@@ -153,9 +153,17 @@ def ids_of_decoders(model: nn.Module) -> set[int]:
     return {id(module) for name, module in model.named_modules() if "decoder" in name.split(".")}
 
 
+def is_users(module: nn.Module) -> bool:
+    """Whether it is a part of a user's own, which may read weights in its own way."""
+    return not isinstance(module, PretrainedModel) and not type(module).__module__.startswith(
+        ("minitransformer.", "torch.")
+    )
+
+
 def called_layers(model: nn.Module) -> list[nn.Linear]:
     """The linear layers that are called; an adaptive softmax reads the weights of its own."""
-    inside = {id(m) for whole in model.modules() if isinstance(whole, AdaptiveLogSoftmax) for m in whole.modules()}
+    wholes = [module for module in model.modules() if isinstance(module, AdaptiveLogSoftmax) or is_users(module)]
+    inside = {id(module) for whole in wholes for module in whole.modules()}
     return [module for module in model.modules() if type(module) is nn.Linear and id(module) not in inside]
 
 
@@ -218,7 +226,7 @@ def fuse(block: Any, form: Callable[..., str], make: Callable[..., Product]) -> 
         for layer in layers:
             drop_weights(layer)
     ffn: Any = block.ffn
-    is_usual = type(ffn).forward is FeedForward.forward
+    is_usual = type(ffn).forward is FeedForward.forward and not is_users(ffn)
     if is_usual and can_fuse(form(ffn.up), ffn.activation) and ffn.up.weight.numel() >= SMALLEST:
         become(ffn, FusedFeedForward, widen=make(form(ffn.up), ffn.up.weight, ffn.up.bias, ffn.activation))
         drop_weights(ffn.up)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from minitransformer.data import read_records
+from minitransformer.data import read_records, streams
 from minitransformer.data.streams import PIECE, VARIABLE
 from minitransformer.errors import DataError
 
@@ -52,3 +54,22 @@ def test_devices_and_bombs_end(tmp_path: Path) -> None:
             file.write(b"a\n" * PIECE)
     with pytest.raises(DataError, match="unpacks to more than 40 times its size"):
         read_records(tmp_path / "a.txt.gz")
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 64])
+def test_lines_are_the_same_in_pieces_of_any_size(piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = Random(piece)
+    for _ in range(40):
+        text = "".join(draw.choices(["a", "é", "漢", " ", "\n", "\r\n", "b" * 20], k=draw.randrange(1, 40)))
+        (tmp_path / "a.txt").write_bytes(text.encode())
+        monkeypatch.setattr(streams, "PIECE", piece)
+        found = list(streams.Lines(tmp_path / "a.txt", streams.Budget()))
+        assert found == list(enumerate(text.replace("\r\n", "\n").removesuffix("\n").split("\n"), 1)), repr(text)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="Linux has a file without end")
+def test_a_line_without_end_is_given_up_before_the_memory_is() -> None:
+    began = time.process_time()
+    with pytest.raises(DataError, match="line 1 has more than 50,000,000 letters"):
+        read_records("/dev/zero", format="lines", limit=200_000_000)
+    assert time.process_time() - began < 2

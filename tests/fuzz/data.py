@@ -64,7 +64,7 @@ def case(draw: Random, folder: Path) -> Case:
         suited = json_of if name.endswith(".json") else lines_of
         try:
             how, data = suited(draw, data) if draw.random() < 0.5 else bytes_of(draw, data, others)
-        except ValueError:
+        except (ValueError, RecursionError):
             how, data = "raw", draw.choice(RAW).encode()
         told += f", {how}"
     packed = draw.random() < 0.2

@@ -169,6 +169,13 @@ def test_a_class_is_no_function(name):
             generate(ToyLM(), one(), max_new_tokens=3, **{name: value})
 
 
+@pytest.mark.parametrize("name", ["logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn"])
+def test_a_function_of_something_else_is_named_before_it_is_called(name):
+    for value in (len, lambda ids: ids, lambda a, b, c: a):
+        with pytest.raises(GenerationError, match=f"{name}=.* is no function of"):
+            generate(ToyLM(), one(), max_new_tokens=3, **{name: value})
+
+
 @pytest.mark.parametrize("value", [torch.zeros(2), "", 0, []], ids=repr)
 def test_nothing_but_a_boolean_says_whether_to_sample(value):
     with pytest.raises(GenerationError, match="do_sample must be True or False"):

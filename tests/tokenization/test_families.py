@@ -50,6 +50,7 @@ SENTENCEPIECE = {
     "nllb, pairs": (make.nllb, {"kind": "bpe"}),
     "nllb, legacy": (make.nllb, {"legacy_behaviour": True, "src_lang": "deu_Latn"}),
     "pegasus": (make.pegasus, {}),
+    "pegasus, no masks": (make.pegasus, {"offset": 0, "mask_token_sent": None, "mask_token": "the"}),
     "pegasus, small": (make.pegasus, {"offset": 7, "additional_special_tokens": ["<new>"]}),
 }
 SLOW = {

@@ -17,7 +17,7 @@ from minitransformer.evaluation import evaluate
 from minitransformer.files import together, write_whole
 from minitransformer.parity.alignment import read_map
 from minitransformer.parity.traces import read_trace
-from minitransformer.training.run import run
+from minitransformer.recipes.run import run
 
 MODEL = "minitransformer/bert-sentiment"
 NAMES = ["x" * 5000, "x" * 5000 + ".jsonl", "a\0b", "a\0b.jsonl", "x/" * 3000, "/dev/null/x"]
