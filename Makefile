@@ -18,7 +18,7 @@ RUN_ENVIRONMENT := -m pytest -p no:anyio -m environment -n auto --maxprocesses 4
 test test-slow test-newest test-oldest fuzz parity: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo clients ray test test-slow test-newest test-oldest fuzz lint format type parity bench bench-engines docs clean
+.PHONY: help demo clients ray test test-slow test-newest test-oldest fuzz lint format type parity bench bench-engines course docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -86,8 +86,11 @@ bench-engines: $(STAMP)-bench .venv5/bin/python  ## the other engines to measure
 	@$(PYTHON) -m venv .venv5
 	@.venv5/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 transformers==5.24.0
 
-docs: $(STAMP)-docs  ## build the documentation in site/
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+course: docs  ## the same; lists the lessons
+	@$(BIN)/minitransformer course
+
+docs: $(STAMP)-docs  ## build the documentation in site/: lessons are run (minutes, at first), drawings and reference made
+	@$(BIN)/python tools/site.py
 	@echo "open site/index.html"
 
 clean:  ## remove what was built, .venv included

@@ -83,8 +83,8 @@ the weight map ignores (tables that can be computed).
 ## Operations
 
 What the modules of each twin give in transformers, in three types, beside our trace in float64
-([test a port](parity-testing.md)): less what our operation gives for *their* inputs, in units of the noise that rounding
-alone makes of that operation in that type, which is measured. More than 8 is called wrong.
+([how](parity-testing.md)): less what our operation gives for *their* inputs, in units of the noise that rounding alone
+makes of that operation in that type, which is measured. More than 8 is called wrong.
 
 | architecture | tensors compared | largest in float64 | float32 | bfloat16 | called wrong |
 |---|---:|---:|---:|---:|---:|
@@ -240,7 +240,8 @@ def learning(twin: Twin, ours: Any, reference: Any) -> tuple[str, str]:
     losses = []
     for model in (ours, reference):
         model.train()
-        if model is reference and twin.head == "ForSeq2SeqLM":  # ours makes them inside
+        makes_targets = hasattr(reference, "prepare_decoder_input_ids_from_labels")  # ours makes them inside
+        if model is reference and twin.head == "ForSeq2SeqLM" and makes_targets:
             inputs["decoder_input_ids"] = reference.prepare_decoder_input_ids_from_labels(labels["labels"].clone())
         out = model(**inputs, **labels)
         loss = out.loss if model is ours else reference_loss(twin, out, inputs, labels)

@@ -15,6 +15,8 @@ ARCHITECTURES = {
     "FSMT": "Transformer (2017), FSMT", "Bert": "BERT", "DistilBert": "DistilBERT", "Roberta": "RoBERTa",
     "Albert": "ALBERT", "Electra": "ELECTRA", "OpenAIGPT": "GPT", "GPT2": "GPT-2", "CTRL": "CTRL",
     "TransfoXL": "Transformer-XL", "Bart": "BART", "MBart": "mBART", "Marian": "Marian", "T5": "T5",
+    "M2M100": "M2M100, NLLB", "Pegasus": "Pegasus", "MT5": "mT5", "UMT5": "umT5", "ModernBert": "ModernBERT",
+    "Llama": "Llama", "Mistral": "Mistral", "Qwen2": "Qwen2", "Qwen3": "Qwen3",
 }  # fmt: skip
 """How the names of an architecture's classes begin -> its name."""
 

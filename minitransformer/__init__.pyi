@@ -1,5 +1,6 @@
 """Written by tools/typed_names.py."""
 
+# fmt: off
 from typing import Any
 
 from minitransformer.compat import logging as logging
@@ -61,7 +62,7 @@ from minitransformer.compat.tokenizers import PreTrainedTokenizer as PreTrainedT
 from minitransformer.compat.tokenizers import PreTrainedTokenizerFast as PreTrainedTokenizerFast
 from minitransformer.compat.trainer import Seq2SeqTrainer as Seq2SeqTrainer
 from minitransformer.compat.trainer import Trainer as Trainer
-from minitransformer.config import ModelConfig as PretrainedConfig
+from minitransformer.config import ModelConfig as ModelConfig
 from minitransformer.errors import ArgumentError as ArgumentError
 from minitransformer.errors import CheckpointError as CheckpointError
 from minitransformer.errors import ConfigError as ConfigError
@@ -121,7 +122,7 @@ from minitransformer.models.bert import BertForQuestionAnswering as BertForQuest
 from minitransformer.models.bert import BertForSequenceClassification as BertForSequenceClassification
 from minitransformer.models.bert import BertForTokenClassification as BertForTokenClassification
 from minitransformer.models.bert import BertModel as BertModel
-from minitransformer.models.common.base import PretrainedModel as PreTrainedModel
+from minitransformer.models.common.base import PretrainedModel as PretrainedModel
 from minitransformer.models.common.parts import put_parts as put_parts
 from minitransformer.models.common.parts import register_part as register_part
 from minitransformer.models.ctrl import CTRLConfig as CTRLConfig
@@ -152,6 +153,12 @@ from minitransformer.models.gpt2 import GPT2ForSequenceClassification as GPT2For
 from minitransformer.models.gpt2 import GPT2ForTokenClassification as GPT2ForTokenClassification
 from minitransformer.models.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
 from minitransformer.models.gpt2 import GPT2Model as GPT2Model
+from minitransformer.models.llama import LlamaConfig as LlamaConfig
+from minitransformer.models.llama import LlamaForCausalLM as LlamaForCausalLM
+from minitransformer.models.llama import LlamaForQuestionAnswering as LlamaForQuestionAnswering
+from minitransformer.models.llama import LlamaForSequenceClassification as LlamaForSequenceClassification
+from minitransformer.models.llama import LlamaForTokenClassification as LlamaForTokenClassification
+from minitransformer.models.llama import LlamaModel as LlamaModel
 from minitransformer.models.m2m100 import M2M100Config as M2M100Config
 from minitransformer.models.m2m100 import M2M100ForConditionalGeneration as M2M100ForConditionalGeneration
 from minitransformer.models.m2m100 import M2M100Model as M2M100Model
@@ -163,9 +170,33 @@ from minitransformer.models.mbart import MBartForConditionalGeneration as MBartF
 from minitransformer.models.mbart import MBartForQuestionAnswering as MBartForQuestionAnswering
 from minitransformer.models.mbart import MBartForSequenceClassification as MBartForSequenceClassification
 from minitransformer.models.mbart import MBartModel as MBartModel
+from minitransformer.models.mistral import MistralConfig as MistralConfig
+from minitransformer.models.mistral import MistralForCausalLM as MistralForCausalLM
+from minitransformer.models.mistral import MistralForQuestionAnswering as MistralForQuestionAnswering
+from minitransformer.models.mistral import MistralForSequenceClassification as MistralForSequenceClassification
+from minitransformer.models.mistral import MistralForTokenClassification as MistralForTokenClassification
+from minitransformer.models.mistral import MistralModel as MistralModel
+from minitransformer.models.modernbert import ModernBertConfig as ModernBertConfig
+from minitransformer.models.modernbert import ModernBertForMaskedLM as ModernBertForMaskedLM
+from minitransformer.models.modernbert import ModernBertForQuestionAnswering as ModernBertForQuestionAnswering
+from minitransformer.models.modernbert import ModernBertForSequenceClassification as ModernBertForSequenceClassification
+from minitransformer.models.modernbert import ModernBertForTokenClassification as ModernBertForTokenClassification
+from minitransformer.models.modernbert import ModernBertModel as ModernBertModel
 from minitransformer.models.pegasus import PegasusConfig as PegasusConfig
 from minitransformer.models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
 from minitransformer.models.pegasus import PegasusModel as PegasusModel
+from minitransformer.models.qwen2 import Qwen2Config as Qwen2Config
+from minitransformer.models.qwen2 import Qwen2ForCausalLM as Qwen2ForCausalLM
+from minitransformer.models.qwen2 import Qwen2ForQuestionAnswering as Qwen2ForQuestionAnswering
+from minitransformer.models.qwen2 import Qwen2ForSequenceClassification as Qwen2ForSequenceClassification
+from minitransformer.models.qwen2 import Qwen2ForTokenClassification as Qwen2ForTokenClassification
+from minitransformer.models.qwen2 import Qwen2Model as Qwen2Model
+from minitransformer.models.qwen3 import Qwen3Config as Qwen3Config
+from minitransformer.models.qwen3 import Qwen3ForCausalLM as Qwen3ForCausalLM
+from minitransformer.models.qwen3 import Qwen3ForQuestionAnswering as Qwen3ForQuestionAnswering
+from minitransformer.models.qwen3 import Qwen3ForSequenceClassification as Qwen3ForSequenceClassification
+from minitransformer.models.qwen3 import Qwen3ForTokenClassification as Qwen3ForTokenClassification
+from minitransformer.models.qwen3 import Qwen3Model as Qwen3Model
 from minitransformer.models.roberta import RobertaConfig as RobertaConfig
 from minitransformer.models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
 from minitransformer.models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
@@ -187,6 +218,13 @@ from minitransformer.models.t5 import T5ForQuestionAnswering as T5ForQuestionAns
 from minitransformer.models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
 from minitransformer.models.t5 import T5ForTokenClassification as T5ForTokenClassification
 from minitransformer.models.t5 import T5Model as T5Model
+from minitransformer.models.t5 import UMT5Config as UMT5Config
+from minitransformer.models.t5 import UMT5EncoderModel as UMT5EncoderModel
+from minitransformer.models.t5 import UMT5ForConditionalGeneration as UMT5ForConditionalGeneration
+from minitransformer.models.t5 import UMT5ForQuestionAnswering as UMT5ForQuestionAnswering
+from minitransformer.models.t5 import UMT5ForSequenceClassification as UMT5ForSequenceClassification
+from minitransformer.models.t5 import UMT5ForTokenClassification as UMT5ForTokenClassification
+from minitransformer.models.t5 import UMT5Model as UMT5Model
 from minitransformer.models.transformer import FSMTConfig as FSMTConfig
 from minitransformer.models.transformer import FSMTForConditionalGeneration as FSMTForConditionalGeneration
 from minitransformer.models.transformer import FSMTModel as FSMTModel
@@ -214,6 +252,8 @@ from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
 from minitransformer.tokenization import register_tokenizer as register_tokenizer
 
 __version__: str
+PretrainedConfig = ModelConfig
+PreTrainedModel = PretrainedModel
 AlbertTokenizer: Any
 AlbertTokenizerFast: Any
 BartTokenizer: Any
@@ -228,6 +268,8 @@ ElectraTokenizerFast: Any
 FSMTTokenizer: Any
 GPT2Tokenizer: Any
 GPT2TokenizerFast: Any
+LlamaTokenizer: Any
+LlamaTokenizerFast: Any
 M2M100Tokenizer: Any
 MBart50Tokenizer: Any
 MBart50TokenizerFast: Any
@@ -242,6 +284,8 @@ OpenAIGPTTokenizer: Any
 OpenAIGPTTokenizerFast: Any
 PegasusTokenizer: Any
 PegasusTokenizerFast: Any
+Qwen2Tokenizer: Any
+Qwen2TokenizerFast: Any
 RobertaTokenizer: Any
 RobertaTokenizerFast: Any
 T5Tokenizer: Any

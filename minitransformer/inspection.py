@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from minitransformer.config import ModelConfig, ignored_keys, required_values
 from minitransformer.hub import Repository
-from minitransformer.layers import Tap
+from minitransformer.layers import MultiHeadAttention, Tap
 from minitransformer.models.auto import AutoConfig, architecture
 from minitransformer.models.common.base import PretrainedModel
 from minitransformer.options import harmless
@@ -50,11 +50,33 @@ def print_checkpoint(id_or_folder: str | Path, *, revision: str | None = None, f
     if not console.is_terminal:  # a file or a pipe has room for whole names
         console = Console(width=240)
     console.print(config_table(config), "", module_tree(model, full=full), "")
+    if told := cache_size(model):
+        console.print(told, "")
     report = load_weights(model, HeadersOnly(source), model.WEIGHTS, device="meta", allow_missing=["*"])
     console.print(map_table(explain(model, model.WEIGHTS), report, full=full))
     for title, reasons in (("Not used", report.ignored), ("Not in the file", dict.fromkeys(report.missing, ""))):
         if reasons:
             console.print("", remarks(title, reasons, full=full))
+
+
+def cache_size(model: nn.Module) -> str:
+    """How much a token of a text takes in the cache, of a model that decodes; nothing for another."""
+    decoder = getattr(getattr(model, "backbone", model), "decoder", None)
+    kept = [
+        block.attn.key.out_features + block.attn.value.out_features
+        for block in getattr(decoder, "blocks", ())
+        if isinstance(getattr(block, "attn", None), MultiHeadAttention)
+    ]
+    if not kept:
+        return ""
+    per_token, first = sum(kept), decoder.blocks[0].attn  # type: ignore[union-attr,index]
+    shared = f", a {first.num_heads // first.num_kv_heads}th of what as many as heads would take"
+    return (
+        f"Cache: {4 * per_token:,} bytes per token in float32, {2 * per_token:,} in bfloat16 ({len(kept)} blocks x "
+        f"{first.num_kv_heads} heads of keys and values x {first.head_size} numbers x 2"
+        + (shared if first.num_kv_heads != first.num_heads else "")
+        + ")"
+    )
 
 
 class HeadersOnly:

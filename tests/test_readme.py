@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny_folders
 from typer.testing import CliRunner
 
 from minitransformer.cli import app
+from minitransformer.course.pages import STATED, Session
+from minitransformer.course.pages import blocks as blocks_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
@@ -31,7 +32,7 @@ MODELS: dict[str, Callable[[Path], Path]] = {
 
 def blocks(page: str, language: str) -> list[str]:
     """The fenced blocks of a page that are written in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+    return blocks_of((ROOT / page).read_text(encoding="utf-8"), language)
 
 
 @pytest.fixture(scope="module")
@@ -44,41 +45,6 @@ def local(text: str, folders: dict[str, str]) -> str:
     for name, folder in folders.items():
         text = text.replace(name, folder)
     return text
-
-
-STATED = re.compile(r"(?:(?P<name>\w+) = )?.*\S  # (?:-> (?P<text>.+)|(?P<shape>\((?:\d+, )+\d*\)))$")
-"""A line that states what it prints, ``# -> text``, or what it assigns; also by its shape, ``# (2, 10, 64)``."""
-
-
-def as_stated(stated: str, found: str) -> bool:
-    """Whether a text is the stated one, where ``...`` stands for anything."""
-    return re.fullmatch(".*".join(map(re.escape, stated.split("..."))), found, re.S) is not None
-
-
-class Session:
-    """Runs the blocks of a page, which share their names, and notes which of its statements were compared."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, Any] = {"__name__": "page", "print": self.print}
-        self.lines: list[str] = []
-        self.compared: set[int] = set()
-
-    def run(self, block: str, name: str) -> None:
-        self.lines, self.compared = block.splitlines(), set()
-        exec(compile(block, name, "exec"), self.names)
-        for number, line in enumerate(self.lines):
-            if (stated := STATED.match(line.strip())) and number not in self.compared:
-                value = self.names[stated["name"]]
-                found = repr(value) if stated["text"] else str(tuple(value.shape))
-                assert as_stated(stated["text"] or stated["shape"], found), f"{name}: {line.strip()!r} gives {found}"
-
-    def print(self, *values: Any, **options: Any) -> None:
-        print(*values, **options)
-        number = sys._getframe(1).f_lineno - 1
-        if stated := STATED.match(self.lines[number].strip()):
-            self.compared.add(number)
-            found = " ".join(map(str, values))
-            assert as_stated(stated["text"], found), f"{self.lines[number].strip()!r} prints {found}"
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
@@ -96,6 +62,10 @@ def test_a_wrong_statement_is_found() -> None:
     for block in ("print(1 + 1)  # -> 3", "x = 1 + 1  # -> 3", "import torch\nx = torch.ones(2, 3)  # (2, 4)"):
         with pytest.raises(AssertionError):
             Session().run(block, "wrong")
+    for block in ("print(0.3)  # -> 0.27 +- 0.02", "1 + 1  # -> 3", "print(1, 2)  # -> 1 +- 0.5"):
+        with pytest.raises(AssertionError):
+            Session().run(block, "wrong")
+    Session().run("print('about 0.28', 1.2)  # -> 0.27 1.0 +- 0.2\n2 * 3  # -> 6 ± 0\n1 + 1  # -> 2", "right")
     right = "import torch\nfor x in (torch.ones(2, 3),):\n    print('a', x.shape)  # -> a torch...3])\ny = x  # (2, 3)"
     Session().run(right, "right")
 
@@ -148,7 +118,7 @@ def test_the_order_of_imports_is_told_once() -> None:
     unshown = {"__main__", "inspection", "testing"}  # the first is cli's, the others have nothing above them
     expected = [layer - unshown for layer in layers if layer - unshown]
     for page, arrow in (("CONTRIBUTING.md", "<-"), ("docs/index.md", "◄")):
-        drawn = re.search(rf"^errors {arrow}.*?^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+        drawn = re.search(rf"^errors\b.*? {arrow}.*?^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
         assert drawn is not None
         found = [set(re.findall(r"\w[\w ]*\w|\w+", part)) for part in drawn[0].strip("`\n").split(arrow)]
         found = [{"cli" if name == "command line" else name for name in part} for part in found]

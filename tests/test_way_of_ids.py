@@ -9,7 +9,7 @@ sys.path.append(str(Path(__file__).parent.parent / "tools"))
 
 from way_of_ids import told, way_through_bert  # noqa: E402
 
-FILES, LINES, LINES_WITHOUT_BOUNDARY = 14, 450, 320
+FILES, LINES, LINES_WITHOUT_BOUNDARY = 14, 450, 340
 
 
 def test_the_way_through_bert_is_short():
@@ -26,4 +26,5 @@ def test_the_way_meets_no_guests():
     files = set(way_through_bert())
     assert {"models/bert.py", "layers/attention.py", "layers/blocks.py"} <= files
     assert all(file.startswith(("layers/", "models/common/")) or file == "models/bert.py" for file in files), files
-    assert not files & {"layers/cache.py", "models/common/habits.py"}
+    guests = {"layers/cache.py", "models/common/caches.py", "models/common/habits.py", "models/common/vectors.py"}
+    assert not files & guests

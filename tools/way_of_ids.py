@@ -31,7 +31,8 @@ def functions_of(call: Callable[[], Any]) -> set[CodeType]:
     found: set[CodeType] = set()
 
     def note(frame: FrameType, event: str, argument: Any) -> None:
-        if frame.f_code.co_filename.startswith(str(PACKAGE)):
+        is_step = frame.f_code.co_name != "__getattr__"  # how Python finds a part
+        if is_step and frame.f_code.co_filename.startswith(str(PACKAGE)):
             found.add(frame.f_code)
 
     before = sys.gettrace()

@@ -11,13 +11,13 @@ from minitransformer.layers import MultiHeadAttention, View
 
 
 class WindowAttention(MultiHeadAttention):
-    def __init__(self, hidden_size: int, num_heads: int, *, window: int = 16, **options: Any) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, *, last: int = 16, **options: Any) -> None:
         super().__init__(hidden_size, num_heads, **options)
-        self.window = window
+        self.last = last
 
     def forward(self, x: Tensor, view: View | None = None) -> Tensor:
         view = view or View()
-        return super().forward(x, view.changed(window=min(self.window, view.window or self.window)))
+        return super().forward(x, view.changed(window=min(self.last, view.window or self.last)))
 
 
 register_part("window-attention", WindowAttention)

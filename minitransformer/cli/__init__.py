@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from minitransformer import __version__
+from minitransformer.cli.course import course
 from minitransformer.cli.demo import demo
 from minitransformer.cli.evaluate import evaluate
 from minitransformer.cli.imports import ImportingGroup
@@ -24,7 +25,7 @@ from minitransformer.cli.train import train
 app = typer.Typer(
     name="minitransformer",
     cls=ImportingGroup,
-    help="Transformers written by hand: run a task, train and measure a model, look inside it, serve it, see the demo.",
+    help="Transformers written by hand: run a task, train and measure a model, look inside it, serve it, learn.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,5 +52,5 @@ def _main(
     pass  # an ImportingGroup has taken --import out; it is here for the help
 
 
-for command in (run, train, evaluate, inspect, look, trace, compare, verify, serve, demo):
+for command in (run, train, evaluate, inspect, look, trace, compare, verify, serve, course, demo):
     app.command()(command)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import Any
 
-import click
 from typer.core import TyperGroup
 
 from minitransformer.cli.common import clear_errors
@@ -15,7 +15,7 @@ from minitransformer.errors import RegistrationError
 class ImportingGroup(TyperGroup):
     """Commands, before or behind whose name ``--import MODULE`` may stand, as often as wanted."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Import the modules, and go on without them."""
         modules, rest = split_imports(args)
         with clear_errors():

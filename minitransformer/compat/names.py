@@ -21,15 +21,24 @@ _MODELS = {
     "ForTokenClassification ForQuestionAnswering",
     "gpt": "OpenAIGPT: Config Model LMHeadModel ForSequenceClassification",
     "gpt2": "GPT2: Config Model LMHeadModel ForSequenceClassification ForTokenClassification",
+    "llama": "Llama: Config Model ForCausalLM ForSequenceClassification ForTokenClassification ForQuestionAnswering",
     "m2m100": "M2M100: Config Model ForConditionalGeneration",
     "marian": "Marian: Config Model MTModel",
     "mbart": "MBart: Config Model ForConditionalGeneration ForSequenceClassification ForQuestionAnswering",
+    "mistral": "Mistral: Config Model ForCausalLM ForSequenceClassification "
+    "ForTokenClassification ForQuestionAnswering",
+    "modernbert": "ModernBert: Config Model ForMaskedLM ForSequenceClassification "
+    "ForTokenClassification ForQuestionAnswering",
     "pegasus": "Pegasus: Config Model ForConditionalGeneration",
+    "qwen2": "Qwen2: Config Model ForCausalLM ForSequenceClassification ForTokenClassification ForQuestionAnswering",
+    "qwen3": "Qwen3: Config Model ForCausalLM ForSequenceClassification ForTokenClassification ForQuestionAnswering",
     "roberta": "Roberta: Config Model ForMaskedLM ForSequenceClassification ForMultipleChoice "
     "ForTokenClassification ForQuestionAnswering",
     "t5": "T5: Config Model EncoderModel ForConditionalGeneration ForSequenceClassification ForTokenClassification "
     "ForQuestionAnswering; "
     "MT5: Config Model EncoderModel ForConditionalGeneration ForSequenceClassification ForTokenClassification "
+    "ForQuestionAnswering; "
+    "UMT5: Config Model EncoderModel ForConditionalGeneration ForSequenceClassification ForTokenClassification "
     "ForQuestionAnswering",
     "transformer": "Transformer: Config Model ForConditionalGeneration; FSMT: Config Model ForConditionalGeneration",
     "transformer_xl": "TransfoXL: Config Model LMHeadModel ForSequenceClassification",
@@ -37,8 +46,8 @@ _MODELS = {
 """Module under ``minitransformer.models`` -> the stems of its classes, and their endings."""
 
 _TOKENIZERS = (
-    "Albert Bart Bert CTRL DistilBert Electra FSMT GPT2 M2M100 Marian MBart MBart50 MT5 Nllb OpenAIGPT Pegasus Roberta "
-    "T5 TransfoXL"
+    "Albert Bart Bert CTRL DistilBert Electra FSMT GPT2 Llama M2M100 Marian MBart MBart50 MT5 Nllb OpenAIGPT Pegasus "
+    "Qwen2 Roberta T5 TransfoXL"
 ).split()
 """Families whose tokenizers are asked for by name."""
 SLOW_ONLY = ("CTRL", "FSMT", "M2M100", "Marian", "TransfoXL")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from minitransformer.course.exercises import EXERCISES, Exercise, Part
 from minitransformer.errors import MinitransformerError, StudyError, did_you_mean
-from minitransformer.parity.comparison import UNKNOWN
+from minitransformer.parity.findings import UNKNOWN
 
 CLOSE = 1e-10
 """How far numbers may be from ours, relative to the largest; everything is computed in float64."""
@@ -42,7 +42,9 @@ class Verdict:
     def __repr__(self) -> str:
         if self.right:
             return f"{self.exercise}: right, all numbers within {CLOSE:g} of the library's."
-        cause = "unknown: none of the mistakes that are known gives these numbers" if self.cause == UNKNOWN else self.cause
+        cause = (
+            "unknown: none of the mistakes that are known gives these numbers" if self.cause == UNKNOWN else self.cause
+        )
         return f"{self.exercise}: not yet. The first wrong operation is {self.first}; likely cause: {cause}."
 
 
@@ -70,24 +72,24 @@ def check(part: Part, exercise: str | None = None) -> Verdict:
         return Verdict(one.name, one.name, told or f"it raises {type(error).__name__}: {error}", float("inf"))
     if not set(ours) & set(theirs):
         return Verdict(one.name, one.name, f"it gives none of {', '.join(list(ours)[:3])} ...", float("inf"))
-    place, error = _first_difference(ours, theirs)
+    place, distance = _first_difference(ours, theirs)
     if place is None:
         return Verdict(one.name)
     cause, first = UNKNOWN, place
     if one.compare is not None:
         found = one.compare(theirs)
         first, cause = found.first or place, found.cause or UNKNOWN
-    if error <= ROUNDED:
-        return Verdict(one.name, first, ROUNDING, error)
+    if distance <= ROUNDED:
+        return Verdict(one.name, first, ROUNDING, distance)
     known = [why for why, mistake in one.mistakes.items() if _same(one, mistake, theirs)]
-    return Verdict(one.name, first, known[0] if known else cause, error)
+    return Verdict(one.name, first, known[0] if known else cause, distance)
 
 
 def find(part: Part, exercise: str | None = None) -> Exercise:
     """The exercise that a part is meant for."""
     if not callable(part):
         raise StudyError(f"check takes the function that an exercise asks for, not {type(part).__name__}")
-    name = exercise or getattr(part, "__name__", "")
+    name: str = exercise or getattr(part, "__name__", "")
     name = name.removeprefix("my_") if name not in EXERCISES else name
     if name not in EXERCISES:
         known = ", ".join(EXERCISES)

@@ -45,9 +45,14 @@ def lessons() -> list[Lesson]:
     """
     folder = next((place for place in PLACES if place.is_dir()), None)
     if folder is None:
-        raise MissingFileError("the lessons are not in this installation: install the package anew, or read docs/course")
-    paths = sorted(folder.glob("[0-9][0-9]-*.md"))
-    return [Lesson(int(path.name[:2]), re.search(r"^# \d+\. (.+)$", path.read_text("utf-8"), re.M)[1], path) for path in paths]  # type: ignore[index]
+        raise MissingFileError(
+            "the lessons are not in this installation: install the package anew, or read docs/course"
+        )
+    found = []
+    for path in sorted(folder.glob("[0-9][0-9]-*.md")):
+        heading = path.read_text(encoding="utf-8").partition("\n")[0]
+        found.append(Lesson(int(path.name[:2]), heading.partition(". ")[2], path))
+    return found
 
 
 def source_of(name: str) -> str:
@@ -126,11 +131,11 @@ class Session:
             assert statement.end_lineno is not None
             line = statement.end_lineno - 1
             if isinstance(statement, ast.Expr) and not _is_print(statement) and STATED.match(self.lines[line].strip()):
-                value = eval(compile(ast.Expression(statement.value), name, "eval"), self.names)
+                value = eval(compile(ast.Expression(statement.value), name, "eval", dont_inherit=True), self.names)
                 self._compare(line, str(value))
                 self.said.append(str(value))
             else:
-                exec(compile(ast.Module([statement], []), name, "exec"), self.names)
+                exec(compile(ast.Module([statement], []), name, "exec", dont_inherit=True), self.names)
         for line, text in enumerate(self.lines):
             if (stated := STATED.match(text.strip())) and line not in self.compared:
                 value = self.names[stated["name"]]

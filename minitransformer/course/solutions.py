@@ -71,7 +71,7 @@ def cross_attention(
     """Lesson 7: x is the target's (batch, token, hidden_size), memory the source's."""
 
     def heads(y: Tensor) -> Tensor:
-        return y.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        return y.view(*y.shape[:2], num_heads, -1).transpose(1, 2)
 
     q, k, v = heads(query(x)), heads(key(memory)), heads(value(memory))
     pattern = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(dim=-1)
@@ -107,9 +107,7 @@ def logit_lens(stream: Tensor, final_norm: Callable[[Tensor], Tensor], unembeddi
     return final_norm(stream) @ unembedding.T
 
 
-def integrated_gradients(
-    gradient: Callable[[Tensor], Tensor], x: Tensor, baseline: Tensor, steps: int
-) -> Tensor:
+def integrated_gradients(gradient: Callable[[Tensor], Tensor], x: Tensor, baseline: Tensor, steps: int) -> Tensor:
     """Lesson 11: (token,) from (token, hidden_size), by the middles of so many equal steps."""
     total = torch.zeros_like(x)
     for step in range(steps):
@@ -188,9 +186,20 @@ def bert(ids: Any, weights: dict[str, Any], num_heads: int) -> dict[str, Any]:
     types = weights["embeddings.token_type_embeddings.weight"][0]
     places = weights["embeddings.position_embeddings.weight"][: ids.shape[1]]
     x = norm(words + types + places, "embeddings.LayerNorm")
-    for layer in (f"encoder.layer.{i}" for i in range(len([n for n in weights if n.endswith("intermediate.dense.bias")]))):
+    for layer in (
+        f"encoder.layer.{i}" for i in range(len([n for n in weights if n.endswith("intermediate.dense.bias")]))
+    ):
         x = norm(x + attention(x, f"{layer}.attention"), f"{layer}.attention.output.LayerNorm")
         inner = linear(x, f"{layer}.intermediate.dense")
         kept[f"{layer}.act"] = inner = inner * (1 + erf(inner / math.sqrt(2))) / 2
         x = norm(x + linear(inner, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
     return kept
+
+
+def rotate(x: Tensor, positions: Tensor) -> Tensor:
+    """Lesson 18: each pair of the first half and the second, turned by position * 10000^(-2i / head_size)."""
+    frequencies = 10000.0 ** (-torch.arange(0, x.shape[-1], 2).double() / x.shape[-1])
+    angles = positions[:, None, :, None] * frequencies
+    first, second = x.chunk(2, dim=-1)
+    turned = first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()
+    return torch.cat(turned, dim=-1).to(x.dtype)

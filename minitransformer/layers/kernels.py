@@ -44,7 +44,7 @@ def attention(
     """The function of ``readable`` (``attention.attend``), in whichever form suits."""
     plainly = any(tap.watched for tap in taps) or gradient_is_slow(query) or gradient_is_wrong(query, view)
     plainly = plainly or is_transformed(view.bias)
-    if len(key) < len(query) and (plainly or not is_of_sources_alone(view)):
+    if have_sources(query, key) and (plainly or not is_of_sources_alone(view)):
         key, value = (x.repeat_interleave(len(query) // len(x), dim=0) for x in (key, value))
     if plainly:
         return readable(query, key, value, view, temperature=temperature, dropout=dropout, sharing=sharing, taps=taps)
@@ -62,7 +62,7 @@ def attend_fused(
     sharing: int = 1,
 ) -> Float[Tensor, "batch heads query head_size"]:
     """The function of ``attend`` in one fused kernel; scores and pattern never exist as tensors."""
-    if len(key) < len(query):
+    if have_sources(query, key):
         return attend_shared(query, key, value, view, temperature=temperature, dropout=dropout, sharing=sharing)
     T, S, hidden, causal = query.shape[2], key.shape[2], None, False
     by_name = view.is_causal_alone and is_wide(view.window, S)
@@ -80,6 +80,11 @@ def attend_fused(
         scale=1 / temperature,
         enable_gqa=sharing > 1,
     )
+
+
+def have_sources(query: Tensor, key: Tensor) -> bool:
+    """Whether several rows of queries attend to one row of keys. ``len`` would make sizes constants in an export."""
+    return torch._C._get_tracing_state() is None and key.shape[0] < query.shape[0]
 
 
 def is_wide(window: int | None, num_keys: int) -> bool:

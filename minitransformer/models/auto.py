@@ -42,6 +42,7 @@ ARCHITECTURES = {  # model_type in config.json -> module under minitransformer.m
     "roberta": "roberta",
     "t5": "t5",
     "transformer": "transformer",
+    "umt5": "t5:UMT5",
     "transfo-xl": "transformer_xl",
 }
 

@@ -1,5 +1,7 @@
 """T5: every task is a text turned into another (https://arxiv.org/abs/1910.10683); v1.1 and FLAN-T5 with gates.
 
+mT5 is v1.1's model in 101 languages; umT5's blocks have positions of their own. Both stand at the end of this file.
+
     embeddings = word, shared by encoder and decoder; no positions
     encoder    = pre-norm blocks without biases: self-attention over the whole source, feed-forward; a norm at the end
     decoder    = pre-norm blocks without biases: self-attention to the past, cross-attention to the source; a norm
@@ -23,11 +25,11 @@ Traps:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from minitransformer.config import ModelConfig, key
@@ -114,6 +116,7 @@ def _layers(side: str, *, cross: bool = False) -> list[Row]:
     layer, block, last = f"{side}.block.{{i}}.layer", f"{side}.blocks.{{i}}", 2 if cross else 1
     rows = [
         *embedding(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias", f"{side}_positions.bias"),
+        *embedding(f"{layer}.0.SelfAttention.relative_attention_bias", f"{block}.attn.positions.bias"),  # umT5
         *_attention(f"{layer}.0.SelfAttention", f"{block}.attn"),
         *norm(f"{layer}.0.layer_norm", f"{block}.attn_norm", bias=False),
     ]
@@ -214,7 +217,7 @@ def t5_ffn(config: T5Config) -> nn.Module:
     return kind(config.hidden_size, config.intermediate_size, act, dropout=dropout, bias=False)
 
 
-def t5_attention(config: T5Config, kind: type[nn.Module] = MultiHeadAttention) -> nn.Module:
+def t5_attention(config: T5Config, kind: Callable[..., nn.Module] = MultiHeadAttention) -> nn.Module:
     """Attention without biases and temperature."""
     D, H, K = config.hidden_size, config.num_heads, config.head_size
     return kind(D, H, head_size=K, bias=False, dropout=config.dropout, temperature=1.0)
@@ -223,7 +226,7 @@ def t5_attention(config: T5Config, kind: type[nn.Module] = MultiHeadAttention) -
 def t5_encoder_block(
     config: T5Config,
     *,
-    attention: type[nn.Module] = MultiHeadAttention,
+    attention: Callable[..., nn.Module] = MultiHeadAttention,
     ffn: Callable[[T5Config], nn.Module] = t5_ffn,
 ) -> PreNormBlock:
     """A block of the encoder, of parts that are called as the usual ones are."""
@@ -234,7 +237,7 @@ def t5_encoder_block(
 def t5_decoder_block(
     config: T5Config,
     *,
-    attention: type[nn.Module] = MultiHeadAttention,
+    attention: Callable[..., nn.Module] = MultiHeadAttention,
     ffn: Callable[[T5Config], nn.Module] = t5_ffn,
 ) -> PreNormCrossBlock:
     """A block of the decoder, of parts that are called as the usual ones are."""
@@ -272,10 +275,10 @@ class T5Model(seq2seq.EncoderDecoder, T5Pretrained):
         decoder_layers = config.num_layers if config.decoder_layers is None else config.decoder_layers
         self.encoder_embeddings = Embeddings(word, dropout=config.dropout)
         self.encoder = t5_stack(config, config.num_layers, encoder_block)
-        self.encoder_positions = t5_positions(config, bidirectional=True)
+        self.encoder_positions: nn.Module = t5_positions(config, bidirectional=True)
         self.decoder_embeddings = Embeddings(tied(word), dropout=config.dropout)
         self.decoder = t5_stack(config, decoder_layers, decoder_block)
-        self.decoder_positions = t5_positions(config, bidirectional=False)
+        self.decoder_positions: nn.Module = t5_positions(config, bidirectional=False)
 
     def encode(self, input_ids: Ids, attention_mask: Ids | None = None) -> Tensor:
         """The encoder's output for these texts; the attention mask is 0 at padding."""
@@ -313,7 +316,7 @@ class T5EncoderModel(T5Pretrained):
         word = nn.Embedding(config.vocab_size, config.hidden_size)
         self.encoder_embeddings = Embeddings(word, dropout=config.dropout)
         self.encoder = t5_stack(config, config.num_layers, encoder_block)
-        self.encoder_positions = t5_positions(config, bidirectional=True)
+        self.encoder_positions: nn.Module = t5_positions(config, bidirectional=True)
 
     def forward(self, input_ids: Ids, attention_mask: Ids | None = None) -> BaseOutput:
         """Encode texts; the attention mask is 0 at padding."""
@@ -332,9 +335,11 @@ class ScaledLogits(Logits):
 class T5ForConditionalGeneration(seq2seq.ConditionalGeneration, T5Pretrained):
     """Turn a text into another: translate, summarise, answer."""
 
+    BACKBONE: ClassVar[type[T5Model]] = T5Model
+
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
-        self.backbone = T5Model(config)
+        self.backbone = self.BACKBONE(config)
         tied = config.tie_word_embeddings
         self.head = (ScaledLogits if tied else Logits)(config.hidden_size, config.vocab_size, bias=False)
         if tied:
@@ -345,10 +350,11 @@ class T5ForSequenceClassification(seq2seq.SequenceClassification, T5Pretrained):
     """One prediction for a text or a pair of texts, read where the decoder has seen the end."""
 
     WEIGHTS = _weights("transformer.")
+    BACKBONE: ClassVar[type[T5Model]] = T5Model
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
-        self.backbone = T5Model(config)
+        self.backbone = self.BACKBONE(config)
         self.head = DenseClassifier(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
 
 
@@ -357,10 +363,11 @@ class T5ForTokenClassification(heads.TokenClassification, T5Pretrained):
 
     WEIGHTS = _weights("transformer.")
     INTERMEDIATES = single_stack("encoder")
+    BACKBONE: ClassVar[type[T5EncoderModel]] = T5EncoderModel
 
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
-        self.backbone = T5EncoderModel(config)
+        self.backbone = self.BACKBONE(config)
         self.head = Logits(config.hidden_size, config.num_labels, dropout=config.classifier_dropout)
 
     def forward(  # type: ignore[override]
@@ -373,9 +380,11 @@ class T5ForTokenClassification(heads.TokenClassification, T5Pretrained):
 class T5ForQuestionAnswering(seq2seq.QuestionAnswering, T5Pretrained):
     """Where in the second text the answer to the first one starts and ends."""
 
+    BACKBONE: ClassVar[type[T5Model]] = T5Model
+
     def __init__(self, config: T5Config) -> None:
         super().__init__(config)
-        self.backbone = T5Model(config)
+        self.backbone = self.BACKBONE(config)
         self.head = Logits(config.hidden_size, 2)
 
 
@@ -425,24 +434,28 @@ class MT5ForConditionalGeneration(T5ForConditionalGeneration):
     """Turn a text into another."""
 
     CONFIG = MT5Config
+    BACKBONE = MT5Model
 
 
 class MT5ForSequenceClassification(T5ForSequenceClassification):
     """One prediction for a text or a pair of texts."""
 
     CONFIG = MT5Config
+    BACKBONE = MT5Model
 
 
 class MT5ForTokenClassification(T5ForTokenClassification):
     """A label for every token."""
 
     CONFIG = MT5Config
+    BACKBONE = MT5EncoderModel
 
 
 class MT5ForQuestionAnswering(T5ForQuestionAnswering):
     """Where in the second text the answer to the first one starts and ends."""
 
     CONFIG = MT5Config
+    BACKBONE = MT5Model
 
 
 MT5 = Architecture(
@@ -454,5 +467,118 @@ MT5 = Architecture(
         "ForSequenceClassification": MT5ForSequenceClassification,
         "ForTokenClassification": MT5ForTokenClassification,
         "ForQuestionAnswering": MT5ForQuestionAnswering,
+    },
+)
+
+
+# ------------------------------------------------------------------------------ umT5: mT5, with positions in all blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class UMT5Config(MT5Config):
+    """config.json of umT5 (https://arxiv.org/abs/2304.09151): mT5, but each block has positions of its own."""
+
+    model_type: ClassVar[str] = "umt5"
+
+    tie_word_embeddings: bool = True
+
+
+class UMT5Attention(MultiHeadAttention):
+    """Self-attention with a learned bias of its own for the distances; further arguments as for all attention."""
+
+    def __init__(self, *sizes: int, positions: RelativePositions, **options: Any) -> None:
+        super().__init__(*sizes, **options)
+        self.positions = positions
+
+    def forward(self, x: Float[Tensor, "batch query hidden_size"], view: View | None = None) -> Tensor:
+        """Let every token of ``x`` gather from the tokens that it may see."""
+        view = view or View()
+        T, seen = x.shape[1], 0 if view.cache is None else view.cache.length
+        return super().forward(x, replace(view, bias=self.positions(T, seen + T), _made={}))
+
+
+class NoPositions(nn.Module):
+    """No bias on the scores that all blocks share."""
+
+    def forward(self, num_queries: int, num_keys: int) -> None:
+        """None."""
+
+
+def umt5_encoder_block(config: UMT5Config) -> PreNormBlock:
+    """A block of the encoder."""
+    positions = t5_positions(config, bidirectional=True)
+    return t5_encoder_block(config, attention=partial(UMT5Attention, positions=positions))
+
+
+def umt5_decoder_block(config: UMT5Config) -> PreNormCrossBlock:
+    """A block of the decoder; its attention to the source has no positions."""
+    block, positions = t5_decoder_block(config), t5_positions(config, bidirectional=False)
+    block.attn = t5_attention(config, partial(UMT5Attention, positions=positions))
+    return block
+
+
+class UMT5Model(T5Model):
+    """Encoder and decoder."""
+
+    CONFIG = UMT5Config
+
+    def __init__(
+        self,
+        config: UMT5Config,
+        *,
+        encoder_block: MakeBlock = umt5_encoder_block,
+        decoder_block: MakeBlock = umt5_decoder_block,
+    ) -> None:
+        super().__init__(config, encoder_block=encoder_block, decoder_block=decoder_block)
+        self.encoder_positions, self.decoder_positions = NoPositions(), NoPositions()
+
+
+class UMT5EncoderModel(T5EncoderModel):
+    """The encoder alone."""
+
+    CONFIG = UMT5Config
+
+    def __init__(self, config: UMT5Config, *, encoder_block: MakeBlock = umt5_encoder_block) -> None:
+        super().__init__(config, encoder_block=encoder_block)
+        self.encoder_positions = NoPositions()
+
+
+class UMT5ForConditionalGeneration(T5ForConditionalGeneration):
+    """Turn a text into another."""
+
+    CONFIG = UMT5Config
+    BACKBONE = UMT5Model
+
+
+class UMT5ForSequenceClassification(T5ForSequenceClassification):
+    """One prediction for a text or a pair of texts."""
+
+    CONFIG = UMT5Config
+    BACKBONE = UMT5Model
+
+
+class UMT5ForTokenClassification(T5ForTokenClassification):
+    """A label for every token."""
+
+    CONFIG = UMT5Config
+    BACKBONE = UMT5EncoderModel
+
+
+class UMT5ForQuestionAnswering(T5ForQuestionAnswering):
+    """Where in the second text the answer to the first one starts and ends."""
+
+    CONFIG = UMT5Config
+    BACKBONE = UMT5Model
+
+
+UMT5 = Architecture(
+    UMT5Config,
+    {
+        "Model": UMT5Model,
+        "ForTextEncoding": UMT5EncoderModel,
+        "ForSeq2SeqLM": UMT5ForConditionalGeneration,
+        "ForSequenceClassification": UMT5ForSequenceClassification,
+        "ForTokenClassification": UMT5ForTokenClassification,
+        "ForQuestionAnswering": UMT5ForQuestionAnswering,
     },
 )

@@ -153,9 +153,17 @@ def ids_of_decoders(model: nn.Module) -> set[int]:
     return {id(module) for name, module in model.named_modules() if "decoder" in name.split(".")}
 
 
+def is_users(module: nn.Module) -> bool:
+    """Whether it is a part of a user's own, which may read weights in its own way."""
+    return not isinstance(module, PretrainedModel) and not type(module).__module__.startswith(
+        ("minitransformer.", "torch.")
+    )
+
+
 def called_layers(model: nn.Module) -> list[nn.Linear]:
     """The linear layers that are called; an adaptive softmax reads the weights of its own."""
-    inside = {id(m) for whole in model.modules() if isinstance(whole, AdaptiveLogSoftmax) for m in whole.modules()}
+    wholes = [module for module in model.modules() if isinstance(module, AdaptiveLogSoftmax) or is_users(module)]
+    inside = {id(module) for whole in wholes for module in whole.modules()}
     return [module for module in model.modules() if type(module) is nn.Linear and id(module) not in inside]
 
 
@@ -201,19 +209,24 @@ def become(part: Any, fused: type[nn.Module], **products: Product) -> None:
         setattr(part, name, product)
 
 
+def is_plain(attn: MultiHeadAttention) -> bool:
+    """Whether an attention has neither rotary positions nor shared keys nor a window: others keep their own way."""
+    return attn.rotary is None and attn.window is None and attn.num_kv_heads == attn.num_heads
+
+
 def fuse(block: Any, form: Callable[..., str], make: Callable[..., Product]) -> None:
     """Put fast parts into a block, where its own are of the usual kind and large enough."""
     if type(getattr(block, "cross_attn", None)) is MultiHeadAttention:
         become(block.cross_attn, FastAttention)
     attn: Any = block.attn
-    if type(attn) is MultiHeadAttention and attn.query.weight.numel() >= SMALLEST:
+    if type(attn) is MultiHeadAttention and is_plain(attn) and attn.query.weight.numel() >= SMALLEST:
         layers = (attn.query, attn.key, attn.value)
         bias = None if attn.query.bias is None else torch.cat([layer.bias.detach() for layer in layers])
         become(attn, FusedAttention, qkv=make(form(*layers), torch.cat([x.weight.detach() for x in layers]), bias))
         for layer in layers:
             drop_weights(layer)
     ffn: Any = block.ffn
-    is_usual = type(ffn).forward is FeedForward.forward
+    is_usual = type(ffn).forward is FeedForward.forward and not is_users(ffn)
     if is_usual and can_fuse(form(ffn.up), ffn.activation) and ffn.up.weight.numel() >= SMALLEST:
         become(ffn, FusedFeedForward, widen=make(form(ffn.up), ffn.up.weight, ffn.up.bias, ffn.activation))
         drop_weights(ffn.up)

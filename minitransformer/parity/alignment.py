@@ -245,7 +245,8 @@ def _named(
             if name in trace.tensors and tuple(trace.tensors[name].shape) == tuple(x.shape):
                 if _distance(x, trace.tensors[name]) < NEAR:
                     return places
-    return usual
+    fitting = [places for places in calls if by_name[places[0][0]].shape == tuple(x.shape)]
+    return usual if usual in fitting or not fitting else fitting[0]
 
 
 def _modules(trace: Trace) -> dict[str, list[list[tuple[str, int, int]]]]:
@@ -261,12 +262,12 @@ def _modules(trace: Trace) -> dict[str, list[list[tuple[str, int, int]]]]:
             module = weight["name"].removesuffix(".weight")
             own = bias is None or bias["name"] == f"{module}.bias"
             if operation.kind == "linear" and operation.name.endswith("logits"):
-                if not own and not bias["name"].endswith(".bias"):  # the module knows nothing of the bias
-                    continue
                 if bias is not None and not own:  # its weight is that of the embeddings
+                    if not bias["name"].endswith(".bias"):
+                        continue  # the module knows nothing of the bias
                     module = bias["name"].removesuffix(".bias")
-                elif module in known:
-                    module = "lm_head"
+                elif module in known:  # tied: the module may be that of either name
+                    known["lm_head"] = [[(operation.name, 0, 1)]]
             match = re.search(r"part (\d+) of (\d+)", weight["how"])
             place = (int(match[1]) - 1, int(match[2])) if match else (0, 1)
             calls = known.setdefault(module, [])

@@ -211,20 +211,20 @@ class _Subject:
         made = self.make(self.old(self.kind)).to(dtype).eval()
         with torch.no_grad():
             for parameter in made.parameters():
-                parameter += 0.1 * torch.randn_like(parameter)
+                parameter.add_(0.1 * torch.randn_like(parameter))
         return made
 
     def model(self, dtype: torch.dtype = torch.float64) -> GPT2LMHeadModel:
         """A model that has it in every block."""
         config = GPT2Config(
-            vocab_size=VOCABULARY, n_embd=self.width, n_layer=2, n_head=HEADS, n_inner=24, n_positions=64,
-            bos_token_id=0, eos_token_id=None, pad_token_id=1, initializer_range=0.3,
+            vocab_size=VOCABULARY, hidden_size=self.width, num_layers=2, num_heads=HEADS, inner_size=24,
+            num_positions=64, bos_token_id=0, eos_token_id=None, pad_token_id=1, initializer_range=0.3,
         )  # fmt: skip
         model = GPT2LMHeadModel(config).to(dtype)
         put_parts(model, {PLACES[self.kind]: self.make}, dtype=dtype)
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter += 0.1 * torch.randn_like(parameter)
+                parameter.add_(0.1 * torch.randn_like(parameter))
         return model.eval()
 
     def call(self, part: nn.Module, x: Tensor, view: View | None = None) -> Tensor:
@@ -319,7 +319,7 @@ def hidden_keys(subject: _Subject) -> None:
     part, T = subject.part(), 6
     some = torch.rand(1, 1, T, T) < 0.6
     padded = torch.tensor([[0, 0, 1, 1, 1, 1]])
-    views = {
+    views: dict[str, Callable[[], View]] = {
         "as the future": lambda: View(causal=True),
         "as padding on the left": lambda: View(padded, causal=True),
         "as padding on the right": lambda: View(padded.flip(1)),

@@ -18,7 +18,9 @@ from minitransformer.parity.operations import Operation
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MOST_NUMBERS = 2**20
-"""Of a result on which noise is measured, of larger ones some tokens are taken; and that are compared at once."""
+"""That are compared at once."""
+ENOUGH = 2**18
+"""Numbers of a result on which noise is measured; of larger ones some tokens are taken."""
 
 
 def error(x: Tensor, right: Tensor, mask: Tensor | None = None) -> float:
@@ -52,13 +54,21 @@ def error(x: Tensor, right: Tensor, mask: Tensor | None = None) -> float:
 def measure(operation: Operation, tensors: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, float]:
     """Type -> error of the operation computed in it, on recorded inputs: the largest of three orders of summation."""
     roles, constants = operation.roles(tensors, parameters), dict(operation.constants)
-    if math.prod(operation.shape) > MOST_NUMBERS and "tokens" not in constants:
+    if math.prod(operation.shape) > ENOUGH and "tokens" not in constants:
         roles = _fewer(operation, roles)
     return {name: max(_errors(operation, roles, constants, dtype)) for name, dtype in DTYPES.items()}
 
 
+MOST_OUTPUTS = 4096
+"""Rows of a projection's weight on which noise is measured."""
 TOKENS = {
     "linear": {"x": -2},
+    "attention.heads": {"x": -2},
+    "attention.out": {"mixed": -2},
+    "residual": {"x": -2, "sublayer": -2},
+    "activation": {"x": -2, "gated": -2},
+    "norm.layer": {"x": -2},
+    "norm.rms": {"x": -2},
     "attention.raw_scores": {"q": -2},
     "attention.scores": {"raw_scores": -2, "bias": -2, "mask": -2},
     "attention.pattern": {"scores": -2},
@@ -68,18 +78,22 @@ TOKENS = {
 
 
 def _fewer(operation: Operation, roles: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The roles for some tokens, evenly spread; their results have about `MOST_NUMBERS` numbers."""
+    """The roles for some tokens, evenly spread; their results have about `ENOUGH` numbers."""
     axes = TOKENS.get(operation.kind, {})
     if not axes:
         return roles
     first = next(iter(axes))
     length = roles[first].shape[axes[first]]
-    count = max(1, length * MOST_NUMBERS // math.prod(operation.shape))
+    count = min(length, max(16, length * ENOUGH // math.prod(operation.shape)))
     places = torch.linspace(0, length - 1, count).round().long()
-    return {
+    fewer = {
         role: x.index_select(axes[role], places) if role in axes and x.shape[axes[role]] == length else x
         for role, x in roles.items()
     }
+    if operation.kind == "linear" and len(roles["weight"]) > MOST_OUTPUTS:  # words of a vocabulary
+        words = torch.linspace(0, len(roles["weight"]) - 1, MOST_OUTPUTS).round().long()
+        fewer |= {role: fewer[role][words] for role in ("weight", "bias") if role in fewer}
+    return fewer
 
 
 def _errors(operation: Operation, roles: dict[str, Tensor], constants: dict[str, Any], dtype: torch.dtype) -> Any:

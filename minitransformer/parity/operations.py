@@ -17,7 +17,7 @@ from minitransformer.layers import ACTIVATIONS, tap_names
 from minitransformer.models.common.heads import MeanPooler
 from minitransformer.parity.kinds import KINDS, compute
 from minitransformer.parity.recording import Recording
-from minitransformer.weights.ops import Op, Same, Split, Then, Transpose
+from minitransformer.weights.ops import Interleave, Op, Same, Split, Then, Transpose
 
 
 @dataclass(frozen=True)
@@ -350,4 +350,6 @@ def describe(op: Op, part: int = 0) -> str:
         return "transposed"
     if isinstance(op, Split):
         return f"part {part + 1} of {op.parts} along axis {op.dim}"
+    if isinstance(op, Interleave):
+        return f"rows of pairs, side by side in each {op.head_size}, to halves"
     return "as it is" if isinstance(op, Same) else str(op)

@@ -235,6 +235,10 @@ def weights_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+LARGE = 2**26
+"""Bytes of a file whose tensors are not all kept mapped."""
+
+
 class Tensors(Mapping[str, Tensor]):
     """The tensors of a safetensors file, each read when it is asked for."""
 
@@ -243,6 +247,7 @@ class Tensors(Mapping[str, Tensor]):
         try:
             self._file: Any = cast(Any, safe_open)(path, framework="pt")
             self._names: list[str] = list(self._file.keys())
+            self._large = path.stat().st_size > LARGE
         except (SafetensorError, OSError) as error:
             raise ParityError(
                 f"{path} is no whole safetensors file ({error}): write it again, or copy it anew"
@@ -251,7 +256,9 @@ class Tensors(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)
-        x: Tensor = self._file.get_tensor(name)
+        # A large file is mapped anew for each tensor: pages of a mapping count as memory for as long as it lives.
+        file = cast(Any, safe_open)(self.path, framework="pt") if self._large else self._file
+        x: Tensor = file.get_tensor(name)
         return x
 
     def __iter__(self) -> Iterator[str]:

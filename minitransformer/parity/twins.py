@@ -1,4 +1,4 @@
-"""Tiny twins of the reference, to compare with. With ``testing`` the only module that may import transformers.
+"""Tiny twins of the reference, to compare with; transformers is imported where one is asked for.
 
 A twin is a small model of transformers, built from a config without any network, *every* parameter drawn anew (a new
 model's zero biases and unit norms would hide swapped rows), in float64 and with its readable attention: a difference

@@ -125,7 +125,7 @@ def per_head(attention: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     H = attention.num_heads
     q, k, v = (getattr(attention, part).weight.detach() for part in ("query", "key", "value"))
     out = attention.output.weight.detach()  # (D, H K)
-    split = [w.reshape(-1, w.shape[0] // H if w.shape[0] % H == 0 else 1, w.shape[1]) for w in (q, k, v)]
+    split = [w.reshape(-1, out.shape[1] // H, w.shape[1]) for w in (q, k, v)]
     if any(len(w) != H for w in split):
         repeats = [H // len(w) for w in split]  # grouped queries: several heads share keys and values
         split = [w.repeat_interleave(n, 0) for w, n in zip(split, repeats, strict=True)]

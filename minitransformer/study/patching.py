@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from minitransformer.errors import StudyError, did_you_mean
 from minitransformer.layers import MultiHeadAttention
 from minitransformer.models.common.base import PretrainedModel
 from minitransformer.study.anatomy import stacks
+from minitransformer.study.narrowing import AXES, Cell, axis_of, of_tokens_alone, token_alone
 from minitransformer.study.results import Result
 from minitransformer.study.runs import (
     TOKENS_AT_ONCE,
@@ -39,26 +39,8 @@ from minitransformer.study.runs import (
     run,
 )
 
-AXES = {
-    "head": ("heads",),
-    "position": ("query", "token", "key", "target"),
-    "key": ("key",),
-    "neuron": ("intermediate_size",),
-}
-"""What ``by`` may name beside "tap" -> the axis of the tap that is meant, the first of these that it has."""
-
-
 PER_TOKEN = ("ForMaskedLM", "ForCausalLM", "ForSeq2SeqLM", "ForTokenClassification", "ForQuestionAnswering")
 """Heads that answer for each token."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One place of a sweep: taps, and for each the part of its tensor that is replaced."""
-
-    taps: tuple[str, ...]
-    places: tuple[tuple[str, int], ...]
-    """Pairs of a word of ``by`` and a number."""
 
 
 def patch(
@@ -139,17 +121,26 @@ def sweep(
     rows = batch_size(base)
     at_once = max(1, (batch or max(1, TOKENS_AT_ONCE // max(1, length(base)))) // rows)
     found: dict[int, Tensor] = {}
-    together: dict[str | None, list[int]] = {}
+    together: dict[tuple[str | None, str | None], list[int]] = {}
     for number, cell in enumerate(cells):
-        together.setdefault(_grows_at(model, values, cell, rows), []).append(number)
-    for block, group in together.items():
+        block = _grows_at(model, values, cell, rows)
+        alone = None if block is None else token_alone(model, block, cell)
+        together.setdefault((block, alone), []).append(number)
+    blocks = list(dict.fromkeys(f"{block}.output" for block, alone in together if alone))
+    usual = run(model, base, blocks) if blocks else None
+    for (block, alone), group in together.items():
         for _, numbers in chunks(group, at_once):
             part = [cells[number] for number in numbers]
             names = [name for name in axes if any(name in cell.taps for cell in part)]
             output = None
             if block is not None and len(part) > 1:
                 with suppress(TypeCheckError):  # where shapes in signatures are checked: a block takes one, gives many
-                    edit = _growing(model, block, len(part), _edits(names, axes, values, part, rows))
+                    if alone is not None and usual is not None:
+                        about = (part, axes[alone], values[alone][0], usual[f"{block}.output"])
+                        edit = of_tokens_alone(block, alone, type(model.get_submodule(block)).forward, *about)
+                        edit |= {f"{stack.blocks[0]}.input": _grow(len(part)) for stack in stacks(model)[1:]}
+                    else:
+                        edit = _growing(model, block, len(part), _edits(names, axes, values, part, rows))
                     output = run(model, base, edit=edit, strict=False).output
             if output is None:
                 edit = _edits(names, axes, values, part, rows)
@@ -182,15 +173,15 @@ def _growing(
     model: nn.Module, block: str, times: int, edits: Mapping[str, Callable[[Tensor], Tensor]]
 ) -> dict[str, Callable[[Tensor], Tensor]]:
     """Edits that make copies of the one row, before the block and before a decoder behind it; then these."""
-    places = [block, *(stack.blocks[0] for stack in stacks(model)[1:])]
-
-    def grow(x: Tensor) -> Tensor:
-        return x.expand(times, *x.shape[1:])
-
+    places, grow = [block, *(stack.blocks[0] for stack in stacks(model)[1:])], _grow(times)
     grown: dict[str, Callable[[Tensor], Tensor]] = {f"{place}.input": grow for place in places}
     for name, edit in edits.items():
         grown[name] = partial(_grown_and, grow, edit) if name in grown else edit
     return grown
+
+
+def _grow(times: int) -> Callable[[Tensor], Tensor]:
+    return lambda x: x.expand(times, *x.shape[1:])
 
 
 def _grown_and(grow: Callable[[Tensor], Tensor], edit: Callable[[Tensor], Tensor], passing: Tensor) -> Tensor:
@@ -222,7 +213,7 @@ def places(axes: dict[str, tuple[str, ...]], wanted: Run, by: Sequence[str]) -> 
         if word not in AXES:
             known = ("tap", *AXES)
             raise StudyError(f"by knows no {word!r}.{did_you_mean(word, known)} Known are {', '.join(known)}.")
-        sizes = {name: wanted.calls[name][0].shape[_axis(name, names, word)] for name, names in axes.items()}
+        sizes = {name: wanted.calls[name][0].shape[axis_of(name, names, word)] for name, names in axes.items()}
         if len(set(sizes.values())) > 1:
             raise StudyError(f"these taps do not have the same number of places by {word!r}: {sizes}; sweep them apart")
         labels[word] = tuple(str(i) for i in range(next(iter(sizes.values()))))
@@ -233,15 +224,6 @@ def places(axes: dict[str, tuple[str, ...]], wanted: Run, by: Sequence[str]) -> 
         else:
             cells = [Cell(cell.taps, (*cell.places, (word, i))) for cell in cells for i in range(len(names))]
     return cells, labels
-
-
-def _axis(name: str, axes: tuple[str, ...], word: str) -> int:
-    found = [axes.index(axis) for axis in AXES[word] if axis in axes]
-    if not found:
-        raise StudyError(f"{name} has the axes ({' '.join(axes)}) and cannot be patched by {word!r}")
-    if axes[0] not in ("batch", "#batch"):
-        raise StudyError(f"{name} is the same for all rows, its axes are ({' '.join(axes)}): it cannot be patched")
-    return found[0]
 
 
 def _edits(
@@ -269,7 +251,7 @@ def _edit(
         for i, cell in mine:
             index: list[Any] = [slice(None)] * value.dim()
             for word, place in cell.places:
-                index[_axis(name, axes, word)] = place
+                index[axis_of(name, axes, word)] = place
             x[i * rows : (i + 1) * rows][tuple(index)] = value[tuple(index)]
         return x
 

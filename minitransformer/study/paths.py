@@ -153,7 +153,8 @@ def _checked(model: nn.Module, pattern: str, head: int | None) -> _Part:
     if head is not None:
         if axes[:2] != ("batch", "heads"):
             raise StudyError(f"{name} has no heads, its axes are ({' '.join(axes)})")
-        count = getattr(model.get_submodule(name.rpartition(".")[0]), "num_heads", None)
+        kind = "num_kv_heads" if name.endswith((".k", ".v")) else "num_heads"
+        count = getattr(model.get_submodule(name.rpartition(".")[0]), kind, None)
         if count is not None and not 0 <= head < count:
             raise StudyError(f"{name} has the heads 0 to {count - 1}, not {head}")
     return _Part(name, head)

@@ -18,11 +18,13 @@ from minitransformer.tokenization.files import collect_settings, load_backend
 from minitransformer.tokenization.fsmt import FSMTTokenizer
 from minitransformer.tokenization.gpt import OpenAIGPTTokenizer
 from minitransformer.tokenization.gpt2 import GPT2Tokenizer
+from minitransformer.tokenization.llama import LlamaTokenizer
 from minitransformer.tokenization.m2m100 import M2M100Tokenizer
 from minitransformer.tokenization.marian import MarianTokenizer
 from minitransformer.tokenization.mbart import MBart50Tokenizer, MBartTokenizer
 from minitransformer.tokenization.nllb import NllbTokenizer
 from minitransformer.tokenization.pegasus import PegasusTokenizer
+from minitransformer.tokenization.qwen2 import Qwen2Tokenizer
 from minitransformer.tokenization.roberta import BartTokenizer, RobertaTokenizer
 from minitransformer.tokenization.special_tokens import LIST_ROLE, ROLES
 from minitransformer.tokenization.strategies import logger
@@ -38,17 +40,23 @@ FAMILIES: dict[str, type[Tokenizer]] = {
     "electra": ElectraTokenizer,
     "fsmt": FSMTTokenizer,
     "gpt2": GPT2Tokenizer,
+    "llama": LlamaTokenizer,
     "m2m_100": M2M100Tokenizer,
     "marian": MarianTokenizer,
     "mbart": MBartTokenizer,
     "mbart50": MBart50Tokenizer,
+    "mistral": LlamaTokenizer,
+    "modernbert": Tokenizer,
     "mt5": T5Tokenizer,
     "nllb": NllbTokenizer,
     "openai-gpt": OpenAIGPTTokenizer,
     "pegasus": PegasusTokenizer,
+    "qwen2": Qwen2Tokenizer,
+    "qwen3": Qwen2Tokenizer,
     "roberta": RobertaTokenizer,
     "t5": T5Tokenizer,
     "transfo-xl": TransfoXLTokenizer,
+    "umt5": T5Tokenizer,
 }
 """``model_type`` of config.json -> tokenizer."""
 
@@ -126,7 +134,7 @@ class AutoTokenizer:
         path = source.find("tokenizer.json") if family.uses_tokenizer_json else None
         if path is not None:
             backend = load_backend(path)
-            return family(backend, collect_settings(source, config, overrides, backend))
+            return _named(family(backend, collect_settings(source, config, overrides, backend)), source)
         files = find_vocabulary(family, source)
         settings = collect_settings(source, config, overrides, None)
         defaults = {**family.common_settings, **family.default_tokens, **family.settings}
@@ -137,7 +145,12 @@ class AutoTokenizer:
         complete["compat"] = compat
         backend = family.build(files, complete)
         del complete["compat"]
-        return family(backend, complete, files)
+        return _named(family(backend, complete, files), source)
+
+
+def _named(tokenizer: Tokenizer, source: Repository) -> Tokenizer:
+    tokenizer.name_or_path = str(source)
+    return tokenizer
 
 
 def find_package(source: Repository) -> None:
@@ -184,6 +197,8 @@ def guess_family(source: Repository) -> type[Tokenizer]:
         return Tokenizer
     if source.find("vocab.txt"):
         return BertTokenizer
+    if source.find("tokenizer.model"):
+        return LlamaTokenizer
     if source.find("source.spm"):
         return MarianTokenizer
     if source.find("vocab-src.json"):
@@ -200,10 +215,10 @@ def guess_family(source: Repository) -> type[Tokenizer]:
         return TransfoXLTokenizer
     raise MissingFileError(
         f"{source} has no tokenizer. Accepted: tokenizer.json; vocab.txt (BERT); vocab.json and merges.txt (GPT-2, "
-        "RoBERTa, BART, GPT, CTRL); spiece.model (T5, ALBERT, Pegasus); sentencepiece.bpe.model (mBART, NLLB; M2M100 "
-        "with vocab.json); source.spm, target.spm and vocab.json (Marian); vocab-src.json, vocab-tgt.json and "
-        "merges.txt (FSMT); vocab.pkl (Transformer-XL); beside them tokenizer_config.json or config.json, to tell the "
-        "family"
+        "RoBERTa, BART, GPT, CTRL, Qwen2); spiece.model (T5, ALBERT, Pegasus); sentencepiece.bpe.model (mBART, NLLB; "
+        "M2M100 with vocab.json); tokenizer.model (Llama, Mistral); source.spm, target.spm and vocab.json (Marian); "
+        "vocab-src.json, vocab-tgt.json and merges.txt (FSMT); vocab.pkl (Transformer-XL); beside them "
+        "tokenizer_config.json or config.json, to tell the family"
     )
 
 

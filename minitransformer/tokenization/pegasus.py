@@ -51,7 +51,8 @@ class PegasusTokenizer(Tokenizer):
         model, offset = read_model(path), check_offset(settings["offset"])
         sentence = settings["mask_token_sent"]
         names = [str(settings["pad_token"]), end := str(settings["eos_token"])]
-        names += [str(sentence), str(settings["mask_token"])] if sentence is not None else []
+        if sentence is not None:
+            names += [str(mask) for mask in (sentence, settings["mask_token"]) if mask is not None]
         vocabulary = [(name, 0.0) for name in names]
         vocabulary += [(f"<unk_{i}>", -100.0) for i in range(2, offset)]
         vocabulary += [(piece.text, piece.score) for piece in model.pieces[2:]]  # without <pad> and </s>
@@ -68,10 +69,10 @@ def check_offset(offset: Any) -> int:
     """The setting ``offset``.
 
     Raises:
-        TokenizerError: it is no number, or too small or large a one.
+        TokenizerError: it is no number, or too large a one.
     """
-    if type(offset) is not int or not 2 <= offset <= MOST_SENTINELS:
-        raise TokenizerError(f"offset must be an integer from 2 to {MOST_SENTINELS:,}, not {shown(offset)}")
+    if type(offset) is not int or not 0 <= offset <= MOST_SENTINELS:
+        raise TokenizerError(f"offset must be an integer from 0 to {MOST_SENTINELS:,}, not {shown(offset)}")
     return offset
 
 

@@ -2,7 +2,7 @@
 
 from minitransformer.weights.checkpoint import open_checkpoint, save_checkpoint
 from minitransformer.weights.engine import LoadReport, explain, export_weights, load_weights, under_our_names
-from minitransformer.weights.ops import AddAxis, Op, Same, Split, Then, Transpose
+from minitransformer.weights.ops import AddAxis, Interleave, Op, Same, Split, Then, Transpose
 from minitransformer.weights.rows import Ignore, Legacy, Row, Tied, embedding, fused_qkv, linear, norm
 from minitransformer.weights.skeleton import without_memory
 from minitransformer.weights.table import BACKBONE, TableError, WeightMap
@@ -11,6 +11,7 @@ __all__ = [
     "BACKBONE",
     "AddAxis",
     "Ignore",
+    "Interleave",
     "Legacy",
     "LoadReport",
     "Op",

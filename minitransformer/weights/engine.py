@@ -111,7 +111,7 @@ def load_weights(
         _check_equal(source, names)
 
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    new: dict[int, nn.Parameter] = {}  # id of an old parameter -> what takes its place
+    filled: dict[int, nn.Parameter] = {}  # id of an old parameter -> what takes its place
     for row in bound.rows:
         if row.hf in plan:
             kept = any(fnmatchcase(row.ours[0], pattern) for pattern in keep_float32)
@@ -119,11 +119,11 @@ def load_weights(
             pieces = _read(source, plan[row.hf][0], row.op, row_dtype, torch.device(device))
             for name, piece in zip(row.ours, pieces, strict=True):
                 old = parameters[name]
-                new[id(old)] = nn.Parameter(piece, requires_grad=old.requires_grad)
+                filled[id(old)] = nn.Parameter(piece, requires_grad=old.requires_grad)
     for name, old in parameters.items():  # shared parameters come up under each of their names
-        if id(old) in new:
+        if id(old) in filled:
             owner, _, leaf = name.rpartition(".")
-            model.get_submodule(owner)._parameters[leaf] = new[id(old)]
+            model.get_submodule(owner)._parameters[leaf] = filled[id(old)]
     return report
 
 

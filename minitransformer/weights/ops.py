@@ -102,6 +102,32 @@ class AddAxis(Op):
 
 
 @dataclass(frozen=True)
+class Interleave(Op):
+    """Rows of pairs, in each head: side by side in the file, first halves before second halves here (rotary positions).
+
+    Of a head of six rows, the file's are 0a 0b 1a 1b 2a 2b, and ours 0a 1a 2a 0b 1b 2b.
+    """
+
+    head_size: int
+
+    def apply(self, tensor: Tensor) -> list[Tensor]:
+        return [self._swap(tensor, (-1, self.head_size // 2, 2))]
+
+    def revert(self, tensors: Sequence[Tensor]) -> Tensor:
+        (tensor,) = tensors
+        return self._swap(tensor, (-1, 2, self.head_size // 2))
+
+    def _swap(self, tensor: Tensor, heads: tuple[int, ...]) -> Tensor:
+        return tensor.unflatten(0, heads).transpose(1, 2).flatten(0, 2)
+
+    def file_shape(self, shapes: Sequence[Shape]) -> Shape:
+        (shape,) = shapes
+        if self.head_size % 2 or shape[0] % self.head_size:
+            raise ValueError(f"no heads of {self.head_size} rows")
+        return shape
+
+
+@dataclass(frozen=True)
 class Then(Op):
     """First one op, which gives one tensor, then another."""
 

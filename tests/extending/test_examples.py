@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import minitransformer
 from minitransformer import AutoTokenizer
-from minitransformer.layers import like
+from minitransformer.layers import FeedForward, like
 from minitransformer.models.common import parts as registered
 from minitransformer.optimize import optimized
 from minitransformer.pipelines import pipeline
@@ -163,3 +164,16 @@ def test_tools_work_on_models_with_parts(trained):
     assert pipeline("text-generation", model, tokenizer)("The cat", max_new_tokens=3)[0]["generated_text"].startswith(
         "The cat"
     )
+
+
+class Reads(FeedForward):
+    """Reads its weights itself, and narrows in another way."""
+
+    def narrow(self, hidden):
+        return 2 * F.linear(hidden, self.down.weight) + self.down.bias
+
+
+def test_the_fast_form_leaves_a_users_part_as_it_is():
+    model = minitransformer.AutoModelForCausalLM.from_pretrained(STORIES, parts={"blocks.*.ffn": like(Reads)})
+    ids = torch.arange(40)[None]
+    torch.testing.assert_close(optimized(model)(ids).logits, model(ids).logits, rtol=0, atol=1e-3)

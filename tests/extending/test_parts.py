@@ -311,10 +311,20 @@ def test_parts_that_could_not_be_made_again_are_refused(gpt2, tmp_path):
 
 
 BAD = [
-    {"parts": {"decoder.blocks.0.ffn": {"part": "swich", "arguments": {}}}},
+    {"parts": {"decoder.blocks.0.ffn": {"part": "swish2", "arguments": {}}}},
     {"parts": {"decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden": 3}}}},
     {"parts": {"decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden_size": -3, "intermediate_size": 3}}}},
     {"parts": {"decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden_size": {"__class__": "os"}}}}},
+    {
+        "parts": {
+            "decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden_size": 2**23, "intermediate_size": 2**23}}
+        }
+    },
+    {
+        "parts": {
+            "decoder.blocks.0.ffn": {"part": "swish", "arguments": {"hidden_size": 10**30, "intermediate_size": 3}}
+        }
+    },
     {"parts": {"decoder.blocks.7.ffn": {"part": "swish", "arguments": {"hidden_size": 3, "intermediate_size": 3}}}},
     {"parts": {"decoder.blocks.0.ffn": {"part": ["swish"], "arguments": {}}}},
     {"parts": {"decoder.blocks.0.ffn": {"shared_with": "nowhere"}}},
@@ -333,7 +343,7 @@ def test_configs_whose_parts_cannot_be_made_are_refused_in_one_sentence(gpt2, sa
             load.from_pretrained(gpt2)
         assert len(str(caught.value).splitlines()) == 1
     if said == BAD[0]:
-        assert "'swich'" in str(caught.value) and "Did you mean 'swish'" in str(caught.value)
+        assert "'swish2'" in str(caught.value) and "Did you mean 'swish'" in str(caught.value)
 
 
 def test_two_registrations_of_one_name_are_refused():
@@ -418,7 +428,11 @@ def test_a_subclass_with_parts_of_its_own_loads_trains_saves_and_loads(tmp_path)
     with safe_open(tmp_path / "saved" / "model.safetensors", "pt") as file:
         names = set(file.keys())
     assert {"regressor.weight", "head.last.weight", "temperature", "bert.encoder.blocks.0.ffn.adapter.weight"} <= names
-    assert torch.equal(Scored.from_pretrained(tmp_path / "saved")(IDS).logits, model(IDS).logits)
+    again = Scored.from_pretrained(tmp_path / "saved")
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
+    torch.testing.assert_close(
+        again(IDS).logits, model(IDS).logits
+    )  # sums of few numbers vary with their place in memory
     with pytest.raises(MinitransformerError, match="Scored"):
         BertForSequenceClassification.from_pretrained(tmp_path / "saved")
 

@@ -100,7 +100,7 @@ PLANTED: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "log_odds": (
         ("one.log_softmax(-1) - other.log_softmax(-1)", "one - other", "normaliser"),
-        ("one.log_softmax(-1) - other.log_softmax(-1)", "other.log_softmax(-1) - one.log_softmax(-1)", "sign is turned"),
+        ("one.log_softmax(-1) - other.log_softmax(-1)", "other.log_softmax(-1) - one.log_softmax(-1)", "sign"),
         ("one.log_softmax(-1) - other.log_softmax(-1)", "one.softmax(-1) / other.softmax(-1)", "logarithm is missing"),
     ),
     "bert": (
@@ -108,5 +108,11 @@ PLANTED: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("(1 + erf(inner / math.sqrt(2))) / 2",
          "(1 + np.tanh(math.sqrt(2 / math.pi) * (inner + 0.044715 * inner**3))) / 2", "gelu_new"),
         ("words + types + places", "words + types", "positions are missing"),
+    ),
+    "rotate": (
+        ("first, second = x.chunk(2, dim=-1)", "first, second = x[..., 0::2], x[..., 1::2]", "pairs"),
+        ("first * angles.cos() - second * angles.sin(), second * angles.cos() + first * angles.sin()",
+         "first * angles.cos() + second * angles.sin(), second * angles.cos() - first * angles.sin()", "other way"),
+        ("torch.arange(0, x.shape[-1], 2)", "torch.arange(x.shape[-1] // 2)", "not by 2 / head_size"),
     ),
 }  # fmt: skip

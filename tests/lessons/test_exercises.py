@@ -33,6 +33,7 @@ def test_solution_is_right_and_planted_mistakes_are_named(name: str) -> None:
     assert not wrong, wrong
 
 
+@pytest.mark.slow
 def test_every_known_mistake_is_one_and_names_itself() -> None:
     """None is right, none gives the numbers of another: causes can be told apart."""
     for one in EXERCISES.values():
@@ -59,7 +60,9 @@ def test_what_raises_or_has_another_shape_is_told() -> None:
         return undefined  # type: ignore[name-defined]  # noqa: F821
 
     assert "NameError" in repr(check(attend))
-    assert "shape" in repr(check(lambda queries, keys: None, "causal_mask")) or not check(lambda q, k: None, "causal_mask")
+    assert "shape" in repr(check(lambda queries, keys: None, "causal_mask")) or not check(
+        lambda q, k: None, "causal_mask"
+    )
     assert not check(lambda ids, weights, heads: {}, "bert")
     assert not check(lambda ids, weights, heads: {"nothing": ids}, "bert")
 

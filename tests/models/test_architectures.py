@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from minitransformer.layers import LearnedPositions, RelativePositions, RMSNorm, SinusoidalPositions
+from minitransformer.layers import LearnedPositions, RelativePositions, RMSNorm, Rotary, SinusoidalPositions
 from minitransformer.models.auto import ARCHITECTURES, AutoModel, architecture
 from minitransformer.weights import without_memory
 
@@ -34,6 +34,14 @@ PUBLISHED = {  # what the published config.json says beyond the defaults
         "activation_function": "swish",
     },
     "mbart": {"vocab_size": 250027},
+    "qwen2": {
+        **{"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24},
+        **{"num_attention_heads": 14, "num_key_value_heads": 2},
+    },
+    "qwen3": {
+        **{"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28},
+        **{"num_attention_heads": 16, "num_key_value_heads": 8},
+    },
     "pegasus": {
         **{"vocab_size": 96103, "scale_embedding": True, "activation_function": "relu"},
         **dict.fromkeys(["encoder_layers", "decoder_layers"], 16),
@@ -94,5 +102,6 @@ def test_positions(row_and_model):
         assert kind == "relative" and not any(isinstance(m, LearnedPositions) for m in model.modules())
         return
     expected = {"learned": LearnedPositions, "sinusoidal": SinusoidalPositions, "relative buckets": RelativePositions}
+    expected["rotary"] = Rotary
     found = {parent for parent in expected.values() if any(isinstance(m, parent) for m in model.modules())}
     assert found == {expected[kind]}

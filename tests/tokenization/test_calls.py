@@ -156,6 +156,7 @@ def test_ids_that_only_fill_the_table_of_m2m100(tmp_path: Path) -> None:
     ours = AutoTokenizer.from_pretrained(make.m2m100(tmp_path))
     theirs, last = Reference.from_pretrained(tmp_path), len(ours) + 7
     assert ours.decode([5, last, 6]) == theirs.decode([5, last, 6])
+    assert ours.get_lang_id("fr") == theirs.get_lang_id("fr") == ours.convert_tokens_to_ids(ours.get_lang_token("fr"))
     with pytest.raises(TokenizerError, match=f"no token with id {last + 1}"):
         ours.decode([last + 1])
     with pytest.raises(TokenizerError, match="language_codes must be one of m2m100, wmt21, not 'wmt22'.*wmt21"):
@@ -163,8 +164,8 @@ def test_ids_that_only_fill_the_table_of_m2m100(tmp_path: Path) -> None:
 
 
 def test_a_wrong_offset_of_pegasus(tmp_path: Path) -> None:
-    for offset in (1, "103", 10**9):
-        with pytest.raises(TokenizerError, match="offset must be an integer from 2 to "):
+    for offset in (-1, "103", 10**9):
+        with pytest.raises(TokenizerError, match="offset must be an integer from 0 to "):
             AutoTokenizer.from_pretrained(make.pegasus(tmp_path), offset=offset)
 
 

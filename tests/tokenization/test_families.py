@@ -28,18 +28,29 @@ FAST = {
     "roberta, prefix": (make.roberta, {"add_prefix_space": True, "trim_offsets": False}),
     "bart": (make.roberta, {"tokenizer_class": "BartTokenizer", "clean_up_tokenization_spaces": True}),
     "gpt": (make.gpt, {}),
+    "qwen2": (make.qwen2, {}),
+    "qwen2, chat": (make.qwen2, {"eos_token": "<|im_start|>", "model_max_length": 32, "padding_side": "left"}),
+    "qwen3": (make.qwen2, {"model_type": "qwen3", "tokenizer_class": "Qwen2Tokenizer"}),
 }
 SENTENCEPIECE = {
     "t5": (make.t5, {"extra_ids": 10}),
     "t5, first": (make.t5, {"extra_ids": 10, "legacy": False}),
     "albert": (make.albert, {}),
     "albert, accents": (make.albert, {"keep_accents": True, "do_lower_case": False}),
+    "llama": (make.llama, {}),
+    "llama, not legacy": (make.llama, {"legacy": False, "pad_token": "<unk>"}),
+    "llama, ends": (make.llama, {"add_bos_token": False, "add_eos_token": True, "padding_side": "right"}),
+    "llama, no prefix": (make.llama, {"add_prefix_space": False, "legacy": False}),
+    "llama, unigram": (make.llama, {"kind": "unigram"}),
+    "llama, symbols": (make.llama, {"symbols": "<|user|> <code>"}),
+    "mistral": (make.llama, {"model_type": "mistral", "tokenizer_class": "LlamaTokenizer"}),
     "mbart": (make.mbart, {"src_lang": "de_DE"}),
     "mbart-50": (make.mbart, {"tokenizer_class": "MBart50Tokenizer", "src_lang": "gl_ES"}),
     "nllb": (make.nllb, {"src_lang": "fra_Latn"}),
     "nllb, pairs": (make.nllb, {"kind": "bpe"}),
     "nllb, legacy": (make.nllb, {"legacy_behaviour": True, "src_lang": "deu_Latn"}),
     "pegasus": (make.pegasus, {}),
+    "pegasus, no masks": (make.pegasus, {"offset": 0, "mask_token_sent": None, "mask_token": "the"}),
     "pegasus, small": (make.pegasus, {"offset": 7, "additional_special_tokens": ["<new>"]}),
 }
 SLOW = {
@@ -77,7 +88,7 @@ def test_families_without_fast_reference(name: str, tmp_path: Path) -> None:
     assert compare(build(tmp_path, **config)).equal()
 
 
-@pytest.mark.parametrize("build", [make.t5, make.albert, make.mbart, make.nllb, make.pegasus])
+@pytest.mark.parametrize("build", [make.t5, make.albert, make.mbart, make.nllb, make.pegasus, make.llama])
 def test_sentencepiece_itself(build: Any, tmp_path: Path) -> None:
     """The slow tokenizers run SentencePiece; on plain text all agree (but for ties: ".. ." and ". ..")."""
     ours = AutoTokenizer.from_pretrained(build(tmp_path))
@@ -102,6 +113,9 @@ def test_tokenizer_json_is_preferred_and_overridden(tmp_path: Path) -> None:
     for config in ({"do_lower_case": False}, {"strip_accents": False}, {"tokenize_chinese_chars": False}):
         assert compare(make.folder(tmp_path / "b", "bert", config)).equal()
     Reference.from_pretrained(make.roberta(tmp_path / "c")).save_pretrained(tmp_path / "d")
+    Reference.from_pretrained(make.llama(tmp_path / "e")).save_pretrained(tmp_path / "f")
+    for config in ({"add_eos_token": True}, {"add_bos_token": False}, {"tokenizer_class": "LlamaTokenizerFast"}):
+        assert compare(make.folder(tmp_path / "f", "llama", config)).equal()
     for config in ({"trim_offsets": False}, {"add_prefix_space": True}, {"tokenizer_class": "BartTokenizer"}):
         assert compare(make.folder(tmp_path / "d", "roberta", config)).equal()
 

@@ -70,6 +70,10 @@ def gpt2(path: Path, **config: Any) -> Path:
     return byte_level(path, "gpt2", ["<|endoftext|>"], **config)
 
 
+def qwen2(path: Path, model_type: str = "qwen2", **config: Any) -> Path:
+    return byte_level(path, model_type, ["<|endoftext|>", "<|im_start|>"], **config)
+
+
 def roberta(path: Path, model_type: str = "roberta", **config: Any) -> Path:
     return byte_level(path, model_type, ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], **config)
 
@@ -155,6 +159,15 @@ def m2m100(path: Path, kind: str = "bpe", **config: Any) -> Path:
     model = sentencepiece.SentencePieceProcessor(model_file=str(file))
     pieces = [model.id_to_piece(i) for i in range(3, model.get_piece_size() - 5)]
     write(path / "vocab.json", {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *pieces])})
+    return path
+
+
+def llama(path: Path, model_type: str = "llama", kind: str = "bpe", symbols: str = "", **config: Any) -> Path:
+    """tokenizer.model: bytes for what is unknown, nothing replaced, every blank kept."""
+    folder(path, model_type, config)
+    options = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False, "split_digits": True}
+    file, more = path / "tokenizer.model", {"user_defined_symbols": symbols.split()} if symbols else {}
+    spm(file, size=560, model_type=kind, byte_fallback=True, allow_whitespace_only_pieces=True, **options, **more)
     return path
 
 

@@ -34,7 +34,9 @@ def _place_positions(model: nn.Module, part: Part) -> None:
             module.table = made.to(module.table)
 
 
-def _sinusoids(num: int, size: int, *, step: float = 2, first: int = 0, base: float = 10000.0, turn: bool = False) -> Tensor:
+def _sinusoids(
+    num: int, size: int, *, step: float = 2, first: int = 0, base: float = 10000.0, turn: bool = False
+) -> Tensor:
     exponents = torch.arange(0, size // 2).double() * step / size
     angles = (torch.arange(num).double()[:, None] + first) / base**exponents
     parts = [angles.sin(), angles.cos()]
@@ -249,7 +251,7 @@ def _crossed(
     *, ask: str = "x", told: str = "memory", mix: str = "memory", scale: float | None = None, axis: int = -1,
 ) -> Tensor:  # fmt: skip
     def heads(y: Tensor) -> Tensor:
-        return y.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        return y.view(*y.shape[:2], num_heads, -1).transpose(1, 2)
 
     of = {"x": x, "memory": memory}
     q, k, v = heads(query(of[ask])), heads(key(of[told])), heads(value(of[mix]))

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from minitransformer.hub import EMBEDDED
-from minitransformer.parity.comparison import Comparison, compare
+from minitransformer.parity.comparison import compare
+from minitransformer.parity.findings import Comparison
 from minitransformer.parity.recording import record
 from minitransformer.parity.traces import Trace, load_model, read_trace, write_trace
 from minitransformer.tokenization import AutoTokenizer

@@ -70,7 +70,10 @@ FOLLOWS = Exercise(
 
 
 def _pairs() -> tuple[dict[str, Tensor], Tensor]:
-    model, french = checkpoint("marian-fr-en"), ["Elle veut partir demain.", "Il travaille ici.", "Tom parle trop vite."]
+    model, french = (
+        checkpoint("marian-fr-en"),
+        ["Elle veut partir demain.", "Il travaille ici.", "Tom parle trop vite."],
+    )
     english = ["She wants to leave tomorrow.", "He works here.", "Tom speaks too fast."]
     words = tokenizer("marian-fr-en")
     source = words(french, padding=True, return_tensors="pt")
@@ -330,7 +333,11 @@ def _run_probe(part: Part) -> dict[str, Tensor]:
     even = torch.tensor([i for i in range(len(x)) if i % 2 == 0 and i < 20])  # 6 things, 4 deeds
     rest = torch.tensor([i for i in range(len(x)) if i not in even.tolist()])
     between = (x[rest] + x[rest].roll(1, 0)) / 2
-    return {"the class of each new vector": part(x[even], y[even], torch.cat([x[rest], between]))}
+    new, far = torch.cat([x[rest], between]), 3 * x[y == 0].mean(0)
+    return {
+        "the class of each new vector": part(x[even], y[even], new),
+        "the class of each, all vectors moved by the same way": part(x[even] + far, y[even], new + far),
+    }
 
 
 def _nearest(vectors: Tensor, labels: Tensor, new: Tensor, way: str) -> Tensor:

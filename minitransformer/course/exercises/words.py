@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minitransformer import study
 from minitransformer.course import solutions
-from minitransformer.course.exercises.base import Exercise, InModel, Part, checkpoint, ids, tokenizer
+from minitransformer.course.exercises.base import Exercise, InModel, Part, checkpoint, ids, tokenizer, traced
 from minitransformer.hub import EMBEDDED
+from minitransformer.parity.comparison import compare
 from minitransformer.parity.dumps import read_dump
+from minitransformer.parity.findings import Comparison
 
 # ---------------------------------------------------------------------------------------------------------- 0 words
 
@@ -139,7 +140,9 @@ TOP_P = Exercise(
         "words of less than probability p are dropped: p is what the words have together": partial(
             _kept, way="threshold"
         ),
-        "logits of dropped words are 0, which is no low number: they must be minus infinity": partial(_kept, way="zero"),
+        "logits of dropped words are 0, which is no low number: they must be minus infinity": partial(
+            _kept, way="zero"
+        ),
         "probabilities come back, not logits": partial(_kept, way="probabilities"),
     },
 )
@@ -218,11 +221,15 @@ def _run_port(part: Part) -> dict[str, Any]:
     return {name: torch.as_tensor(x) for name, x in given.items()}
 
 
-def _compare_port(theirs: Mapping[str, Any]) -> Any:
-    from minitransformer.course.exercises.base import traced
-    from minitransformer.parity.comparison import compare
-
-    return compare(traced(_PORT), dict(theirs), checkpoint("bert-books"))
+def _compare_port(theirs: Mapping[str, Any]) -> Comparison:
+    named = {f"bert.{name}": x for name, x in theirs.items()}
+    places = {"attention.probs": "attn.pattern", "act": "ffn.hidden"}
+    names = {
+        f"bert.encoder.layer.{{i}}.{leaf}": f"backbone.encoder.blocks.{{i}}.{ours}"
+        for leaf, ours in places.items()
+        if any(name.endswith(leaf) for name in named)
+    }
+    return compare(traced(_PORT), named, checkpoint("bert-books"), names=names)
 
 
 PORT = Exercise("bert", 17, _run_port, solutions.bert, {}, _compare_port)

@@ -25,7 +25,7 @@ from minitransformer.generation.inputs import encoded_source
 from minitransformer.hub import Repository, as_repository, read_json
 from minitransformer.layers import token_positions, trace
 from minitransformer.models.common.boundary import can_be_read, check_inputs, is_root_of_trace
-from minitransformer.models.common.caches import take_cache
+from minitransformer.models.common.caches import CACHE, take_cache
 from minitransformer.models.common.drawing import draw_weights, drawn_when_built
 from minitransformer.models.common.habits import Habits
 from minitransformer.models.common.loading import (
@@ -113,6 +113,7 @@ class PretrainedModel(Habits):
     """Sides ("", "encoder_", "decoder_") on which vectors given instead of ids are scaled as those of words are."""
 
     _arguments: ClassVar[tuple[str, ...]]
+    _needs_ids: ClassVar[bool] = False
 
     config: ModelConfig
     backbone: Any
@@ -126,7 +127,9 @@ class PretrainedModel(Habits):
         super().__init_subclass__(**kwargs)
         if hasattr(cls, "WEIGHTS"):
             remember(cls.WEIGHTS)
-        cls._arguments = tuple(inspect.signature(cls.forward).parameters)[1:]
+        parameters = inspect.signature(cls.forward).parameters
+        cls._arguments = tuple(parameters)[1:]
+        cls._needs_ids = "input_ids" in parameters and parameters["input_ids"].default is inspect.Parameter.empty
         if "__init__" in vars(cls):  # Class(config) is a new model, its weights drawn as for pretraining
             cls.__init__ = drawn_when_built(cls.__init__)  # type: ignore[method-assign]
 
@@ -145,7 +148,7 @@ class PretrainedModel(Habits):
             *args: as ``forward`` takes them.
             output_hidden_states: whether to give the hidden states, from the taps; by default what the config says.
             output_attentions: the same for the attention maps.
-            return_dict: False for a tuple in place of an object with names.
+            return_dict: False for a tuple in place of an object with names; by default what the config says.
             use_cache: whether to give ``past_key_values``, of a model that decodes; by default what the config says,
                 in evaluation mode and without labels.
             **kwargs: as ``forward`` takes them; others are ignored, if they are None. ``inputs_embeds`` and
@@ -159,9 +162,11 @@ class PretrainedModel(Habits):
         is_outermost = not _inside.get()
         if not isinstance(kwargs.get("encoder_outputs", None), Tensor | None):
             kwargs["encoder_outputs"] = encoded_source(kwargs["encoder_outputs"])
-        vectors = take_vectors(self, args, kwargs) if is_outermost else {}
+        has_vectors = "inputs_embeds" in kwargs or "decoder_inputs_embeds" in kwargs
+        vectors = take_vectors(self, args, kwargs) if is_outermost and has_vectors else {}
         is_read = can_be_read((*args, *kwargs.values()))
-        finish = take_cache(self, args, kwargs, use_cache) if is_read and is_outermost else None
+        may_have_cache = CACHE in self._arguments or use_cache
+        finish = take_cache(self, args, kwargs, use_cache) if is_read and is_outermost and may_have_cache else None
         if is_read:
             args = check_inputs(self, args, kwargs)
             inputs = self.prepare({**dict(zip(self._arguments, args, strict=False)), **kwargs})
@@ -178,7 +183,8 @@ class PretrainedModel(Habits):
             finish(output)
         if is_root_of_trace(self):
             return {name: x for name, x in output.items() if isinstance(x, Tensor)}
-        return output.to_tuple() if return_dict is False else output
+        as_tuple = return_dict is False or (return_dict is None and is_outermost and not self.config.return_dict)
+        return output.to_tuple() if as_tuple else output
 
     def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The boundary, where values are looked at; not while a model is traced, compiled, exported or transformed.

@@ -21,6 +21,10 @@ IGNORED = -100
 """The label of what does not count, in PyTorch and transformers."""
 
 
+LABELS = ("labels", "start_positions", "end_positions", "next_sentence_label", "sentence_order_label")
+"""Arguments that losses are made of."""
+
+
 def can_be_read(inputs: Iterable[Any]) -> bool:
     """Whether these are plain tensors, whose numbers Python may look at and branch on.
 
@@ -74,7 +78,8 @@ def check_inputs(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
             beside = given.get(name)
             if source is not None and isinstance(beside, Tensor) and (not beside.dim() or beside.shape[-1] != source):
                 raise InputError(f"{name} has the shape {tuple(beside.shape)}, but there are {source} ids")
-    _check_labels(model, given)
+    if any(given.get(name) is not None for name in LABELS):
+        _check_labels(model, given)
     if changed:
         kwargs.update({name: mask for name, mask in changed.items() if name in kwargs})
         args = tuple(changed.get(name, value) for name, value in zip(names, args, strict=False)) + args[len(names) :]
@@ -102,7 +107,7 @@ def _length(name: str, ids: Any) -> int | None:
 
 def _check_labels(model: Any, given: dict[str, Any]) -> None:
     """Labels that a loss could not be made of, or that name classes the head does not have."""
-    for name in ("labels", "start_positions", "end_positions", "next_sentence_label", "sentence_order_label"):
+    for name in LABELS:
         if given.get(name) is not None and not isinstance(given[name], Tensor):
             raise InputError(f"{name} must be a tensor, not {type(given[name]).__name__}: pass torch.tensor(...)")
     labels, task = given.get("labels"), model.HEAD

@@ -47,7 +47,7 @@ def _given(init: Callable[..., None], model: Any, args: Any, kwargs: Any) -> dic
         given = signature.bind(model, *args, **kwargs).arguments
     except TypeError:  # which the call itself will say
         return {}
-    named = {}
+    named: dict[str, Any] = {}
     for name, value in list(given.items())[2:]:
         is_rest = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
         named.update(value if is_rest else {name: value})

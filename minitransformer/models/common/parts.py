@@ -11,6 +11,7 @@ model's: under the file's names where the weight map has rows for them, else und
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -30,6 +31,9 @@ Make = Callable[[nn.Module], nn.Module]
 
 PARTS: dict[str, type[nn.Module]] = {}
 """Registered name -> class."""
+
+LARGEST, LONGEST = 2**24, 1000
+"""Bounds of what a file may give as an argument: whole numbers, and letters or members of a list."""
 
 
 def register_part(name: str, cls: type[nn.Module]) -> type[nn.Module]:
@@ -227,6 +231,8 @@ def make_parts(model: Any) -> None:
         ConfigError: one is not registered, or cannot be made or put in; in one sentence that names it.
     """
     for place, said in parts_in(model.config).items():
+        if place.startswith("head.") and not is_own_head(model):
+            continue
         inside = "backbone" in model._modules and not place.startswith("head.")
         name = BACKBONE + place if inside else place
         first = name.removeprefix(BACKBONE).partition(".")[0]
@@ -245,6 +251,12 @@ def make_parts(model: Any) -> None:
             put_in(model, name, model.get_submodule(BACKBONE + other if inside else other))
         else:
             put_in(model, name, _made(said["part"], said["arguments"], place))
+
+
+def is_own_head(model: Any) -> bool:
+    """Whether the config was saved with a model of this class, whose head is then the one it speaks of."""
+    named = model.config.architectures
+    return not named or any(parent.__name__ in named for parent in type(model).__mro__)
 
 
 def parts_in(config: Any) -> dict[str, dict[str, Any]]:
@@ -277,6 +289,7 @@ def _made(name: Any, arguments: Mapping[str, Any], place: str) -> nn.Module:
             "that has it and calls register_part, before the model is loaded (on the command line: --import MODULE)"
         )
     try:
+        check_memory(cls, arguments)
         with torch.device("cpu"):
             return cls(**arguments)
     except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as error:
@@ -326,7 +339,7 @@ def _compared(model: Any) -> tuple[dict[str, nn.Module], list[str]]:
     """Registered parts by name, and other differences in words, to what the model's class makes of its config."""
     arguments = {
         name: value
-        for name, value in model.__dict__["_made_with"].items()
+        for name, value in model.__dict__.get("_made_with", {}).items()
         if not _is_optional_maker(model, name, value)
     }
     with without_memory():
@@ -407,11 +420,22 @@ def _plain_arguments(module: nn.Module, name: str, place: str) -> dict[str, Any]
 
 
 def _is_plain(value: Any) -> bool:
+    """Whether it is what a file may hold as an argument."""
     if isinstance(value, list):
-        return all(_is_plain(one) for one in value)
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, bool | int | str)
+        return len(value) <= LONGEST and all(_is_plain(one) for one in value)
+    if isinstance(value, int):
+        return abs(value) <= LARGEST
+    if isinstance(value, str):
+        return len(value) <= LONGEST
+    return value is None or (isinstance(value, float) and math.isfinite(value))
+
+
+def check_memory(cls: type[nn.Module], arguments: Mapping[str, Any]) -> None:
+    """Raise a ValueError if the machine's memory could not hold such a part, which a few bytes ask for."""
+    with without_memory():
+        needed = sum(4 * parameter.numel() for parameter in cls(**arguments).parameters())
+    if hasattr(os, "sysconf") and needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise ValueError(f"it would take {needed:,} bytes")
 
 
 def _shown(value: Any) -> str:

@@ -19,7 +19,8 @@ def ids_of_rows(x: Tensor, table: Tensor, limit: float) -> Tensor | None:
     """
     if x.dim() != 3 or x.shape[-1] != table.shape[-1]:
         return None
-    rows = torch.cat([torch.cdist(part, table).argmin(-1) for part in x.flatten(0, 1).double().split(64)])
+    words = x.flatten(0, 1).double()
+    rows = torch.cat([torch.cdist(words[i : i + 64], table).argmin(-1) for i in range(0, len(words), 64)])
     ids = rows.reshape(x.shape[:2])
     furthest = float((table[ids] - x).abs().max())
     return ids if furthest <= limit * float(table.pow(2).mean().sqrt()) else None

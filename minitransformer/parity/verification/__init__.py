@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -19,7 +21,7 @@ from minitransformer.parity.dumps import read_dump
 from minitransformer.parity.traces import ParityError, load_model, write_trace
 from minitransformer.parity.verification import files, passes
 from minitransformer.parity.verification.records import FAILED, LEFT_OUT, PASSED, Stage, Verification
-from minitransformer.parity.verification.subject import Subject, load_reference
+from minitransformer.parity.verification.subject import Subject, load_reference, quiet
 
 __all__ = ["FAILED", "LEFT_OUT", "PASSED", "Stage", "Verification", "verify"]
 
@@ -61,7 +63,8 @@ def verify(
     repository = as_repository(model)
     with in_silence():  # what is missing or unknown is a stage
         found = load_model(repository)
-        _, loading = type(found).from_pretrained(repository, dtype=torch.float64, output_loading_info=True)
+        kind: Any = type(found)  # with output_loading_info it gives a pair
+        _, loading = kind.from_pretrained(repository, dtype=torch.float64, output_loading_info=True)
     subject = Subject(repository, found, loading)
     told = "nothing"
     if against is None or str(against) == TRANSFORMERS:
@@ -80,25 +83,25 @@ def verify(
 
     for name, run in STAGES.items():
         try:
-            with in_silence():
+            with in_silence(), quiet():
                 found_out = list(run(subject))
             for stage in found_out:
                 add(stage)
-        except (MinitransformerError, AssertionError, RuntimeError, ValueError, IndexError, KeyError) as error:
+        except (MinitransformerError, AssertionError, RuntimeError, ValueError, TypeError, LookupError) as error:
             add(Stage(name, FAILED, f"{type(error).__name__}: {error}"))
     if told == str(against):
         add(_beside_dump(subject, Path(told)))
     return result
 
 
-@contextmanager
+@contextlib.contextmanager
 def in_silence() -> Iterator[None]:
     """What a stage says, it says itself."""
     logger = logging.getLogger("minitransformer")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # transformers prints, too
             warnings.simplefilter("ignore")
             yield
     finally:

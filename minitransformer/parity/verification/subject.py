@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +32,8 @@ class Subject:
     """A checkpoint, and what it is compared with."""
 
     repository: Repository
-    model: PretrainedModel
+    model: Any
+    """Ours."""
     loading: dict[str, Any]
     """What became of the file's tensors."""
     reference: Any = None
@@ -74,6 +77,11 @@ class Subject:
         return "attention_mask" in self.model.forward_parameters()
 
     @property
+    def reference_takes_mask(self) -> bool:
+        """Whether the reference does, too; Transformer-XL's does not."""
+        return "attention_mask" in inspect.signature(type(self.reference).forward).parameters
+
+    @property
     def writes(self) -> bool:
         """Whether it generates."""
         return self.head in ("ForCausalLM", "ForSeq2SeqLM")
@@ -106,6 +114,10 @@ class Subject:
             inputs["decoder_input_ids"] = self.ids(len(lengths), min(5, room or 5))
         return inputs
 
+    def beside(self) -> dict[str, Tensor]:
+        """Inputs for both: padded, if the reference knows padding."""
+        return self.padded() if self.reference_takes_mask else {"input_ids": self.ids(2, LENGTHS[0])}
+
     @property
     def _end(self) -> int:
         end = self.model.config.eos_token_id
@@ -122,7 +134,7 @@ def load_reference(model: PretrainedModel, repository: Repository) -> tuple[Any,
     kind = getattr(transformers, name, None)
     if kind is None:
         return None, f"transformers {transformers.__version__} has no class {name}"
-    with quiet(transformers):
+    with quiet():
         try:
             found = kind.from_pretrained(**place(repository), torch_dtype=torch.float64, attn_implementation="eager")
         except Exception as error:  # whatever another library raises
@@ -143,8 +155,12 @@ def place(repository: Repository) -> dict[str, Any]:
 
 
 @contextmanager
-def quiet(transformers: Any) -> Iterator[None]:
-    """transformers says nothing meanwhile."""
+def quiet() -> Iterator[None]:
+    """transformers says nothing meanwhile, if it has been imported."""
+    transformers = sys.modules.get("transformers")
+    if transformers is None:
+        yield
+        return
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:

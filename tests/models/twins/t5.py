@@ -23,7 +23,6 @@ VARIANTS = {
 }
 UNTIED = {"untied": {"tie_word_embeddings": False, "feed_forward_proj": "gated-gelu"}}
 BASE = ("encoder-decoder", CONFIG)
-MT5 = ("encoder-decoder", {**CONFIG, "num_decoder_layers": 4})
 TWINS = [
     *twins("T5Model", "", *BASE, VARIANTS, target=True),
     *twins("T5EncoderModel", "ForTextEncoding", "encoder", CONFIG, VARIANTS),
@@ -31,10 +30,16 @@ TWINS = [
     *twins("T5ForSequenceClassification", "ForSequenceClassification", *BASE, LABELS),
     *twins("T5ForTokenClassification", "ForTokenClassification", "encoder", CONFIG, {"": {"id2label": TAGS}}),
     *twins("T5ForQuestionAnswering", "ForQuestionAnswering", *BASE),
-    *twins("MT5Model", "", *MT5, target=True),
+    *twins("MT5Model", "", *BASE, target=True),
     *twins("MT5EncoderModel", "ForTextEncoding", "encoder", CONFIG),
-    *twins("MT5ForConditionalGeneration", "ForSeq2SeqLM", *MT5, {"": {}, "tied": {"tie_word_embeddings": True}}),
-    *twins("MT5ForSequenceClassification", "ForSequenceClassification", *MT5),
+    *twins("MT5ForConditionalGeneration", "ForSeq2SeqLM", *BASE, {"": {}, "tied": {"tie_word_embeddings": True}}),
+    *twins("MT5ForSequenceClassification", "ForSequenceClassification", *BASE),
     *twins("MT5ForTokenClassification", "ForTokenClassification", "encoder", CONFIG, {"": {"id2label": TAGS}}),
-    *twins("MT5ForQuestionAnswering", "ForQuestionAnswering", *MT5),
+    *twins("MT5ForQuestionAnswering", "ForQuestionAnswering", *BASE),
+    *twins("UMT5Model", "", *BASE, target=True),
+    *twins("UMT5EncoderModel", "ForTextEncoding", "encoder", CONFIG),
+    *twins("UMT5ForConditionalGeneration", "ForSeq2SeqLM", *BASE, {"": {}, "untied": {"tie_word_embeddings": False}}),
+    *twins("UMT5ForSequenceClassification", "ForSequenceClassification", *BASE),
+    *twins("UMT5ForTokenClassification", "ForTokenClassification", "encoder", CONFIG, {"": {"id2label": TAGS}}),
+    *twins("UMT5ForQuestionAnswering", "ForQuestionAnswering", *BASE),
 ]
