@@ -162,7 +162,8 @@ class PretrainedModel(Habits):
         is_outermost = not _inside.get()
         if not isinstance(kwargs.get("encoder_outputs", None), Tensor | None):
             kwargs["encoder_outputs"] = encoded_source(kwargs["encoder_outputs"])
-        has_vectors = "inputs_embeds" in kwargs or "decoder_inputs_embeds" in kwargs
+        has_ids = bool(args) or kwargs.get("input_ids") is not None
+        has_vectors = not has_ids or "inputs_embeds" in kwargs or "decoder_inputs_embeds" in kwargs
         vectors = take_vectors(self, args, kwargs) if is_outermost and has_vectors else {}
         is_read = can_be_read((*args, *kwargs.values()))
         may_have_cache = CACHE in self._arguments or use_cache
