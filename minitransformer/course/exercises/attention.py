@@ -106,7 +106,7 @@ def _place_block(model: nn.Module, part: Part) -> None:
         return block.output(part(x, lambda y: block.attn(y, view), block.ffn, block.attn_norm, block.ffn_norm))
 
     for block in model.backbone.encoder.blocks:  # type: ignore[union-attr]
-        block.forward = partial(forward, block)  # type: ignore[union-attr]
+        block.forward = partial(forward, block)
 
 
 def _pre_norm(x: Tensor, attention: Part, ffn: Part, norm_1: Part, norm_2: Part) -> Tensor:
@@ -243,7 +243,7 @@ def _place_cross(model: nn.Module, part: Part) -> None:
         return module.out(made)
 
     for block in model.backbone.decoder.blocks:  # type: ignore[union-attr]
-        block.cross_attn.forward = partial(forward, block.cross_attn)  # type: ignore[union-attr]
+        block.cross_attn.forward = partial(forward, block.cross_attn)
 
 
 def _crossed(
