@@ -1,5 +1,6 @@
 """Written by tools/typed_names.py."""
 
+# fmt: off
 from typing import Any
 
 from minitransformer.compat import logging as logging
@@ -50,14 +51,10 @@ from minitransformer.compat.schedules import SchedulerType as SchedulerType
 from minitransformer.compat.schedules import get_constant_schedule as get_constant_schedule
 from minitransformer.compat.schedules import get_constant_schedule_with_warmup as get_constant_schedule_with_warmup
 from minitransformer.compat.schedules import get_cosine_schedule_with_warmup as get_cosine_schedule_with_warmup
-from minitransformer.compat.schedules import (
-    get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup,
-)
+from minitransformer.compat.schedules import get_cosine_with_hard_restarts_schedule_with_warmup as get_cosine_with_hard_restarts_schedule_with_warmup
 from minitransformer.compat.schedules import get_inverse_sqrt_schedule as get_inverse_sqrt_schedule
 from minitransformer.compat.schedules import get_linear_schedule_with_warmup as get_linear_schedule_with_warmup
-from minitransformer.compat.schedules import (
-    get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup,
-)
+from minitransformer.compat.schedules import get_polynomial_decay_schedule_with_warmup as get_polynomial_decay_schedule_with_warmup
 from minitransformer.compat.schedules import get_scheduler as get_scheduler
 from minitransformer.compat.schedules import set_seed as set_seed
 from minitransformer.compat.tokenizers import BatchEncoding as BatchEncoding
@@ -65,7 +62,7 @@ from minitransformer.compat.tokenizers import PreTrainedTokenizer as PreTrainedT
 from minitransformer.compat.tokenizers import PreTrainedTokenizerFast as PreTrainedTokenizerFast
 from minitransformer.compat.trainer import Seq2SeqTrainer as Seq2SeqTrainer
 from minitransformer.compat.trainer import Trainer as Trainer
-from minitransformer.config import ModelConfig as PretrainedConfig
+from minitransformer.config import ModelConfig as ModelConfig
 from minitransformer.errors import ArgumentError as ArgumentError
 from minitransformer.errors import CheckpointError as CheckpointError
 from minitransformer.errors import ConfigError as ConfigError
@@ -125,7 +122,7 @@ from minitransformer.models.bert import BertForQuestionAnswering as BertForQuest
 from minitransformer.models.bert import BertForSequenceClassification as BertForSequenceClassification
 from minitransformer.models.bert import BertForTokenClassification as BertForTokenClassification
 from minitransformer.models.bert import BertModel as BertModel
-from minitransformer.models.common.base import PretrainedModel as PreTrainedModel
+from minitransformer.models.common.base import PretrainedModel as PretrainedModel
 from minitransformer.models.common.parts import put_parts as put_parts
 from minitransformer.models.common.parts import register_part as register_part
 from minitransformer.models.ctrl import CTRLConfig as CTRLConfig
@@ -200,9 +197,6 @@ from minitransformer.models.qwen3 import Qwen3ForQuestionAnswering as Qwen3ForQu
 from minitransformer.models.qwen3 import Qwen3ForSequenceClassification as Qwen3ForSequenceClassification
 from minitransformer.models.qwen3 import Qwen3ForTokenClassification as Qwen3ForTokenClassification
 from minitransformer.models.qwen3 import Qwen3Model as Qwen3Model
-from minitransformer.models.pegasus import PegasusConfig as PegasusConfig
-from minitransformer.models.pegasus import PegasusForConditionalGeneration as PegasusForConditionalGeneration
-from minitransformer.models.pegasus import PegasusModel as PegasusModel
 from minitransformer.models.roberta import RobertaConfig as RobertaConfig
 from minitransformer.models.roberta import RobertaForMaskedLM as RobertaForMaskedLM
 from minitransformer.models.roberta import RobertaForMultipleChoice as RobertaForMultipleChoice
@@ -224,18 +218,21 @@ from minitransformer.models.t5 import T5ForQuestionAnswering as T5ForQuestionAns
 from minitransformer.models.t5 import T5ForSequenceClassification as T5ForSequenceClassification
 from minitransformer.models.t5 import T5ForTokenClassification as T5ForTokenClassification
 from minitransformer.models.t5 import T5Model as T5Model
+from minitransformer.models.t5 import UMT5Config as UMT5Config
+from minitransformer.models.t5 import UMT5EncoderModel as UMT5EncoderModel
+from minitransformer.models.t5 import UMT5ForConditionalGeneration as UMT5ForConditionalGeneration
+from minitransformer.models.t5 import UMT5ForQuestionAnswering as UMT5ForQuestionAnswering
+from minitransformer.models.t5 import UMT5ForSequenceClassification as UMT5ForSequenceClassification
+from minitransformer.models.t5 import UMT5ForTokenClassification as UMT5ForTokenClassification
+from minitransformer.models.t5 import UMT5Model as UMT5Model
 from minitransformer.models.transformer import FSMTConfig as FSMTConfig
 from minitransformer.models.transformer import FSMTForConditionalGeneration as FSMTForConditionalGeneration
 from minitransformer.models.transformer import FSMTModel as FSMTModel
 from minitransformer.models.transformer import TransformerConfig as TransformerConfig
-from minitransformer.models.transformer import (
-    TransformerForConditionalGeneration as TransformerForConditionalGeneration,
-)
+from minitransformer.models.transformer import TransformerForConditionalGeneration as TransformerForConditionalGeneration
 from minitransformer.models.transformer import TransformerModel as TransformerModel
 from minitransformer.models.transformer_xl import TransfoXLConfig as TransfoXLConfig
-from minitransformer.models.transformer_xl import (
-    TransfoXLForSequenceClassification as TransfoXLForSequenceClassification,
-)
+from minitransformer.models.transformer_xl import TransfoXLForSequenceClassification as TransfoXLForSequenceClassification
 from minitransformer.models.transformer_xl import TransfoXLLMHeadModel as TransfoXLLMHeadModel
 from minitransformer.models.transformer_xl import TransfoXLModel as TransfoXLModel
 from minitransformer.pipelines import pipeline as pipeline
@@ -250,13 +247,13 @@ from minitransformer.pipelines.text2text import TranslationPipeline as Translati
 from minitransformer.pipelines.text_classification import TextClassificationPipeline as TextClassificationPipeline
 from minitransformer.pipelines.text_generation import TextGenerationPipeline as TextGenerationPipeline
 from minitransformer.pipelines.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
-from minitransformer.pipelines.zero_shot_classification import (
-    ZeroShotClassificationPipeline as ZeroShotClassificationPipeline,
-)
+from minitransformer.pipelines.zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from minitransformer.tokenization import AutoTokenizer as AutoTokenizer
 from minitransformer.tokenization import register_tokenizer as register_tokenizer
 
 __version__: str
+PretrainedConfig = ModelConfig
+PreTrainedModel = PretrainedModel
 AlbertTokenizer: Any
 AlbertTokenizerFast: Any
 BartTokenizer: Any

@@ -55,7 +55,7 @@ _ANY_ARCHITECTURE_IGNORES = {
     "tokenizer_class": "read by the tokenizer",
     "use_cache": "says whether a call by hand gives its cache",
     "output_past": "the caller owns the cache",
-    "return_dict": "outputs are always objects",
+    "return_dict": "says whether a call by hand gives an object or a tuple",
     "return_dict_in_generate": "asked for at the call",
     "output_scores": "asked for at the call",
     "use_return_dict": "outputs are always objects",
@@ -111,6 +111,7 @@ _READABLE = {
     "return_dict": True,
     "use_return_dict": True,
     "torchscript": False,
+    "_attn_implementation": "sdpa",
     "keys_to_ignore_at_inference": ["past_key_values"],
 }
 """What transformers' configs say where a file says nothing, of keys that have no meaning here."""
@@ -287,6 +288,11 @@ class ModelConfig(metaclass=ConfigType):
     def to_dict(self) -> dict[str, Any]:
         """The contents of config.json, with class numbers as numbers."""
         return {**self.to_hf(), "id2label": dict(self.id2label)}
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """The same, less what a new config of the architecture says too."""
+        usual = type(self)().to_dict()
+        return {k: v for k, v in self.to_dict().items() if k == "model_type" or k not in usual or usual[k] != v}
 
     def to_json_string(self) -> str:
         """The text of config.json."""

@@ -69,7 +69,7 @@ def cache_size(model: nn.Module) -> str:
     ]
     if not kept:
         return ""
-    per_token, first = sum(kept), decoder.blocks[0].attn  # type: ignore[union-attr,index]
+    per_token, first = sum(kept), decoder.blocks[0].attn  # type: ignore[union-attr]
     shared = f", a {first.num_heads // first.num_kv_heads}th of what as many as heads would take"
     return (
         f"Cache: {4 * per_token:,} bytes per token in float32, {2 * per_token:,} in bfloat16 ({len(kept)} blocks x "

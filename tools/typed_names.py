@@ -18,9 +18,10 @@ def stub() -> str:
     homes = {name: (module, name) for name, module in minitransformer._HOME.items()} | HOMES
     made = [name for name, (module, _) in homes.items() if module == TOKENIZERS and name not in WRITTEN_OUT]
     found = [(module, own, name) for name, (module, own) in homes.items() if name not in made]
-    lines = ['"""Written by tools/typed_names.py."""\n', "from typing import Any\n"]
-    lines += [f"from {module} import {own} as {name}" for module, own, name in sorted(found)]
+    lines = ['"""Written by tools/typed_names.py."""\n', "# fmt: off\nfrom typing import Any\n"]
+    lines += [f"from {module} import {own} as {own}" for module, own, _ in sorted(found)]
     lines.append("\n__version__: str")
+    lines += [f"{name} = {own}" for _, own, name in sorted(found) if name != own]
     lines += [f"{name}: Any" for name in sorted(made)]
     return "\n".join(lines) + "\n"
 

@@ -214,6 +214,25 @@ class TrainingArguments(metaclass=_Named):
         return torch.device("cuda" if torch.cuda.is_available() and not self.use_cpu else "cpu")
 
     @property
+    def n_gpu(self) -> int:
+        """How many accelerators this process trains on."""
+        return int(self.device.type == "cuda")
+
+    @property
+    def world_size(self) -> int:
+        """How many processes train together."""
+        from minitransformer.training.distributed import world_size
+
+        return world_size()
+
+    @property
+    def process_index(self) -> int:
+        """Which of them this one is."""
+        from minitransformer.training.distributed import rank
+
+        return rank()
+
+    @property
     def train_batch_size(self) -> int:
         """Examples at once in a process."""
         return self.per_device_train_batch_size

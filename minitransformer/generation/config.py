@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from minitransformer.arguments import WRITING, settle, take_repository
 from minitransformer.errors import GenerationError, UnknownOptionError, did_you_mean, warn_caller
+from minitransformer.files import together, write_whole
+from minitransformer.hub import Repository, read_json
 from minitransformer.options import (
     Count,
     Natural,
@@ -157,6 +162,45 @@ class GenerationConfig:
         if strangers:
             warn_caller(f"generation_config has keys that have no effect here: {', '.join(strangers)}")
         return config
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        id_or_folder: str | Path | Repository,
+        config_file_name: str = "generation_config.json",
+        **options: Any,
+    ) -> GenerationConfig:
+        """Read a checkpoint's options for ``generate``.
+
+        Args:
+            id_or_folder: a folder (never touches the network) or a model id on the Hub.
+            config_file_name: instead of generation_config.json.
+            **options: options that shall have another value; and where the file is: ``revision``, ``token``,
+                ``subfolder``, ``cache_dir``, ``local_files_only``, ``force_download``.
+
+        Raises:
+            MissingFileError: there is no such file.
+            HubError: the Hub could not be reached, or refused.
+            UnknownOptionError: an option does not exist.
+        """
+        repository = take_repository(id_or_folder, options)
+        config = cls.from_hf(read_json(repository.file(config_file_name)))
+        for name, value in cls(**options).said.items():
+            setattr(config, name, value)
+        return config
+
+    def save_pretrained(
+        self, folder: str | Path, config_file_name: str = "generation_config.json", **options: Any
+    ) -> None:
+        """Write the options into ``folder``, which is made if it does not exist.
+
+        Raises:
+            ArgumentError: an option is unknown, or refused.
+        """
+        settle(options, WRITING, [], "GenerationConfig.save_pretrained")
+        with together(Path(folder)):
+            text = json.dumps(self.to_hf(), indent=2, ensure_ascii=False, sort_keys=True)
+            write_whole(Path(folder) / config_file_name, text + "\n")
 
     @classmethod
     def from_model_config(cls, config: Any) -> GenerationConfig:

@@ -70,6 +70,9 @@ class Stepper:
         self.encoder_output: Any = None
         """The model's output with the encoder's intermediates, if they were asked for."""
         self.asked: dict[str, Any] = {}
+        self.without_ids = 0
+        """How many places of the prompt were read as vectors, and have no id."""
+        self.form = {} if getattr(model.config, "return_dict", True) else {"return_dict": True}
         if config.return_dict_in_generate:
             flags = ("output_attentions", "output_hidden_states")
             self.asked = {name: True for name in flags if getattr(config, name)}
@@ -98,6 +101,7 @@ class Stepper:
 
     def _check_cache(self, length: int) -> None:
         """Raise a GenerationError if a block did not keep what it read: the next step would not see it."""
+        length += self.without_ids
         lengths = None if self.cache is None else self.cache.lengths
         if lengths is not None and (not lengths or min(lengths) != length or max(lengths) != length):
             wrong = next((i for i, found in enumerate(lengths) if found != length), 0)
@@ -162,9 +166,10 @@ class CausalStepper(Stepper):
 
         self.vectors: Tensor | None = inputs.get("inputs_embeds")
         self.given = ids.shape[1]  # ids that the vectors stand for
+        self.without_ids = 0 if self.vectors is None else self.vectors.shape[1] - self.given
 
     def _forward(self, ids: Tensor, last: int) -> Tensor:
-        named: dict[str, Any] = dict(self.asked)
+        named: dict[str, Any] = {**self.asked, **self.form}
         if self.vectors is not None:
             return self._after_vectors(ids, last, named)
         new = ids[:, self.seen :]
@@ -233,7 +238,7 @@ class RecurrentStepper(Stepper):
             mask = None
         elif mask is not None:
             mask = F.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
-        output = self.model(new, attention_mask=mask, mems=self.mems, logits_to_keep=last, **self.asked)
+        output = self.model(new, attention_mask=mask, mems=self.mems, logits_to_keep=last, **self.asked, **self.form)
         if self.remembers:
             self.mems, self.num_read = output.mems, ids.shape[1]
         return self._keep(output, last)
@@ -278,12 +283,12 @@ class Seq2SeqStepper(Stepper):
                 memory = model.encode(inputs["input_ids"], self.source_mask)
             if self.asked:  # the intermediates of the encoder are only given with a whole pass
                 self.encoder_output = model(
-                    inputs["input_ids"], attention_mask=mask, decoder_input_ids=ids[:, :1], **self.asked
+                    inputs["input_ids"], attention_mask=mask, decoder_input_ids=ids[:, :1], **self.asked, **self.form
                 )
         self.memory: Tensor = memory if isinstance(memory, Tensor) else memory[0]
 
     def _forward(self, ids: Tensor, last: int) -> Tensor:
-        named: dict[str, Any] = dict(self.asked)
+        named: dict[str, Any] = {**self.asked, **self.form}
         if self.target_mask is not None:
             grown = ids.shape[1] - self.target_mask.shape[1]
             named["decoder_attention_mask"] = F.pad(self.target_mask, (0, grown), value=1)

@@ -114,7 +114,7 @@ class _VocabularyLoss(torch.autograd.Function):
         return total / divisor
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         if torch.is_grad_enabled():
             raise TrainingError(
                 "the loss over a vocabulary has no second derivative: take F.cross_entropy of the model's logits"
@@ -136,7 +136,7 @@ class _Loss(torch.autograd.Function):
         return torch.cat(losses).sum() / (labels != IGNORED).sum()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         logits, labels = ctx.saved_tensors
         if torch.is_grad_enabled():  # somebody will differentiate the gradient
             loss = F.cross_entropy(_wide(logits), labels, label_smoothing=ctx.label_smoothing)
@@ -153,7 +153,7 @@ class _Loss(torch.autograd.Function):
 def _parts(*tensors: Tensor) -> Any:
     """Parts of scores, and of what belongs to them."""
     size = _tokens(None, *tensors[0].shape)
-    return zip(*(x.split(size) for x in tensors), strict=True)
+    return zip(*(torch.split(x, size) for x in tensors), strict=True)
 
 
 def _wide(x: Tensor) -> Tensor:

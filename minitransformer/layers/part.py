@@ -23,4 +23,5 @@ class Part(nn.Module):
             try:
                 return super().__getattr__(name)
             except AttributeError as error:
-                raise AttributeError(f"{error}{''.join(hint(self, name) for hint in hints)}") from None
+                told = "".join(hint(self, name) for hint in hints)
+                raise AttributeError(f"{error}.{told}" if told else str(error)) from None

@@ -13,7 +13,6 @@ Traps:
     * Files hold query, key and value as one matrix, and the two halves of the gate as another, the activated one first.
     * Hidden states are those between blocks: the last has not passed the final norm.
     * A text's vector, before the head transforms it, is its first token's, or the mean (``classifier_pooling``).
-    * Attention's dropout also falls on its output; the feed-forward network's does not.
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ from minitransformer.layers import Embeddings, GatedFeedForward, PreNormBlock, R
 from minitransformer.models.common import heads
 from minitransformer.models.common import modernbert_files as files
 from minitransformer.models.common.base import Architecture, MakeBlock
-from minitransformer.models.common.modernbert_files import ModernBertConfig, ModernBertPretrained
+from minitransformer.models.common.modernbert_files import ModernBertConfig as ModernBertConfig
+from minitransformer.models.common.modernbert_files import ModernBertPretrained
 from minitransformer.models.common.outputs import BaseOutput
 
 Ids = Int[Tensor, "batch token"]

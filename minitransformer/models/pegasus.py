@@ -81,6 +81,7 @@ class PegasusPretrained(PretrainedModel):
     CONFIG = PegasusConfig
     WEIGHTS = WEIGHTS
     INTERMEDIATES = encoder_decoder()
+    SCALED_VECTORS = ("decoder_",)
     config: PegasusConfig
 
 

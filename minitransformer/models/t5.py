@@ -70,6 +70,7 @@ class T5Config(ModelConfig):
         "is_gated_act": "feed_forward_proj says it",
         "dense_act_fn": "feed_forward_proj says it",
         "n_positions": "positions are distances, and have no end",
+        "max_position_embeddings": "the same, under another name",
     }
 
     vocab_size: Width = 32128

@@ -256,11 +256,11 @@ def _modules(trace: Trace) -> dict[str, list[list[tuple[str, int, int]]]]:
         known = {}
         for operation in trace.operations:
             told, bias = operation.file_parameters, operation.file_parameters.get("bias")
-            weight = told.get("weight", told.get("table"))
+            weight = told.get("norm", told.get("weight", told.get("table")))  # the last that is applied
             if weight is None or not weight["name"].endswith(".weight"):
                 continue
             module = weight["name"].removesuffix(".weight")
-            own = bias is None or bias["name"] == f"{module}.bias"
+            own = bias is None or "norm" in told or bias["name"] == f"{module}.bias"
             if operation.kind == "linear" and operation.name.endswith("logits"):
                 if bias is not None and not own:  # its weight is that of the embeddings
                     if not bias["name"].endswith(".bias"):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from minitransformer.errors import StudyError, did_you_mean
 from minitransformer.layers import trace
-from minitransformer.study.patching import Cell, sweep
+from minitransformer.study.narrowing import Cell
+from minitransformer.study.patching import sweep
 from minitransformer.study.results import Result
 from minitransformer.study.runs import Inputs, Metric, batch_size, find_taps, has_taps, measured, run, token_mask
 

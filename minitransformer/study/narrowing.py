@@ -108,7 +108,7 @@ def of_tokens_alone(
         whole[copies, positions] = x[:, 0]
         return whole
 
-    edits = {tap: put, f"{block}.output": back}
+    edits: dict[str, Callable[[Tensor], Tensor]] = {tap: put, f"{block}.output": back}
     residual = BEHIND_ATTENTION[wiring][tap.removeprefix(f"{block}.")]
     if residual is not None:
         edits[f"{block}.{residual}"] = lambda x: x[copies, positions][:, None]

@@ -134,7 +134,7 @@ class AutoTokenizer:
         path = source.find("tokenizer.json") if family.uses_tokenizer_json else None
         if path is not None:
             backend = load_backend(path)
-            return family(backend, collect_settings(source, config, overrides, backend))
+            return _named(family(backend, collect_settings(source, config, overrides, backend)), source)
         files = find_vocabulary(family, source)
         settings = collect_settings(source, config, overrides, None)
         defaults = {**family.common_settings, **family.default_tokens, **family.settings}
@@ -145,7 +145,12 @@ class AutoTokenizer:
         complete["compat"] = compat
         backend = family.build(files, complete)
         del complete["compat"]
-        return family(backend, complete, files)
+        return _named(family(backend, complete, files), source)
+
+
+def _named(tokenizer: Tokenizer, source: Repository) -> Tokenizer:
+    tokenizer.name_or_path = str(source)
+    return tokenizer
 
 
 def find_package(source: Repository) -> None:

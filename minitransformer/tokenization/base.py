@@ -61,6 +61,8 @@ class Tokenizer(TextToIds, IdsToText):
     """The files that `build` needs where there is no tokenizer.json."""
     optional_files: ClassVar[tuple[str, ...]] = ()
     """Files that `build` can use."""
+    name_or_path: str = ""
+    """Where it was loaded from."""
     uses_tokenizer_json: ClassVar[bool] = True
     """Whether a tokenizer.json, if there is one, replaces the vocabulary files."""
     inputs: ClassVar[tuple[str, ...]] = ("input_ids", "token_type_ids", "attention_mask")
@@ -196,8 +198,9 @@ class Tokenizer(TextToIds, IdsToText):
             config.pop("model_input_names", None)
         return config
 
-    def save_vocabulary(self, folder: Path) -> list[str]:
+    def save_vocabulary(self, folder: str | Path) -> list[str]:
         """Write the vocabulary files, beside tokenizer.json: those it was built from, or made anew."""
+        folder = Path(folder)
         if self.files:
             return [copy_file(path, folder / name) for name, path in self.files.items()]
         if not self.vocabulary_files or isinstance(self.backend.model, models.Unigram):

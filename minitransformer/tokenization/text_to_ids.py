@@ -303,7 +303,8 @@ class TextToIds(Vocabulary):
             columns["overflow_to_sample_mapping"] = samples
         sources = encodings if self.keeps_offsets else None
         if not is_batch and request.tensors is None and not request.overflow:
-            return Encoding({name: rows[0] for name, rows in columns.items()}, sources)
+            alone = {name: rows if name == "length" else rows[0] for name, rows in columns.items()}
+            return Encoding(alone, sources)
         return Encoding(columns, sources).convert_to_tensors(request.tensors)
 
     def _column(self, name: str, encoding: tokenizers.Encoding, request: Request) -> Any:

@@ -117,10 +117,10 @@ class TransfoXLTokenizer(PieceTokenizer):
         """Numbers are put together when their next part is there: "3", "3 @,@", "3,000"."""
         return True
 
-    def save_vocabulary(self, folder: Path) -> list[str]:
+    def save_vocabulary(self, folder: str | Path) -> list[str]:
         """Write vocab.txt, which needs no trust to be read."""
         words = sorted(self.backend.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
-        return [write_text(folder / "vocab.txt", "".join(word + "\n" for word, _ in words))]
+        return [write_text(Path(folder) / "vocab.txt", "".join(word + "\n" for word, _ in words))]
 
 
 def check_patterns(patterns: Any) -> None:

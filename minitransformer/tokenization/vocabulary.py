@@ -32,6 +32,9 @@ class Vocabulary(SpecialTokens):
         """The ``tokenizers.Tokenizer`` that does the work; another name of ``backend``."""
         return self.backend
 
+    _tokenizer = backend_tokenizer
+    """The same, as scripts reach for it in transformers' tokenizers."""
+
     @property
     def vocab_size(self) -> int:
         """Number of tokens without the added ones."""

@@ -118,7 +118,7 @@ class Interleave(Op):
         return self._swap(tensor, (-1, 2, self.head_size // 2))
 
     def _swap(self, tensor: Tensor, heads: tuple[int, ...]) -> Tensor:
-        return tensor.unflatten(0, heads).transpose(1, 2).flatten(0, 2)
+        return tensor.reshape((*heads, *tensor.shape[1:])).transpose(1, 2).flatten(0, 2)
 
     def file_shape(self, shapes: Sequence[Shape]) -> Shape:
         (shape,) = shapes

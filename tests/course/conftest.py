@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,4 +75,6 @@ def classroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Classroom]:
             return found
 
         sections = sorted((HERE / "sections").glob("*.py"))
-        yield Classroom(hub, home, {library: run(library, sections) for library in LIBRARIES}, run)
+        with ThreadPoolExecutor(len(LIBRARIES)) as both:
+            results = dict(zip(LIBRARIES, both.map(lambda library: run(library, sections), LIBRARIES), strict=True))
+        yield Classroom(hub, home, results, run)

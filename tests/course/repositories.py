@@ -48,8 +48,21 @@ SIDES = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, siz
 ENTITIES = {i: label for i, label in enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])}
 
 
-def embedded(name: str) -> Callable[[Path], Path]:
-    return lambda folder: embedded_folder(f"minitransformer/{name}")
+def embedded(name: str, **config: Any) -> Callable[[Path], Path]:
+    """One of the package's checkpoints, in float32, which both libraries then compute in."""
+
+    def make(folder: Path) -> Path:
+        source = embedded_folder(f"minitransformer/{name}")
+        folder.mkdir(parents=True)
+        for path in source.iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        tensors = {key: tensor.float() for key, tensor in load_file(folder / "model.safetensors").items()}
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        write(folder / "config.json", {**raw, "torch_dtype": "float32", **config})
+        return folder
+
+    return make
 
 
 def encoder(head: str, *, cased: bool = False, distilled: bool = False, **config: Any) -> Callable[[Path], Path]:
@@ -109,21 +122,6 @@ def t5(folder: Path) -> Path:
     return drawn(folder, "ForSeq2SeqLM", {"model_type": "t5", "vocab_size": size, **sizes, **ids})
 
 
-def without_dropout(name: str) -> Callable[[Path], Path]:
-    """One of the package's checkpoints, which does not drop in training: two libraries then learn the same."""
-
-    def make(folder: Path) -> Path:
-        source = embedded_folder(f"minitransformer/{name}")
-        folder.mkdir(parents=True)
-        for path in source.iterdir():
-            (folder / path.name).write_bytes(path.read_bytes())
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        write(folder / "config.json", {k: 0.0 if "drop" in k and v is not None else v for k, v in config.items()})
-        return folder
-
-    return make
-
-
 def drawn(folder: Path, head: str, config: dict[str, Any]) -> Path:
     """A new model of this config, in the folder of its tokenizer."""
     torch.manual_seed(0)
@@ -159,10 +157,13 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "bert-base-uncased": encoder("ForMaskedLM"),
     "bert-base-cased": encoder("ForMaskedLM", cased=True),
     "tiny/without-dropout": encoder("ForSequenceClassification"),
+    "tiny/pretraining": encoder("ForPreTraining"),
+    "tiny/next": encoder("ForNextSentencePrediction"),
+    "tiny/choice": encoder("ForMultipleChoice"),
     "tiny/names": encoder("ForTokenClassification", cased=True, id2label=ENTITIES),
     "tiny/words": encoder("ForMaskedLM"),
     "tiny/answers": encoder("ForQuestionAnswering", cased=True),
-    "tiny/translation": without_dropout("marian-en-de"),
+    "tiny/translation": embedded("marian-en-de", dropout=0.0, attention_dropout=0.0, activation_dropout=0.0),
 }
 OTHER_NAMES = {
     "distilbert-base-uncased-finetuned-sst-2-english": "distilbert/distilbert-base-uncased-finetuned-sst-2-english",

@@ -113,6 +113,7 @@ class PretrainedModel(Habits):
     """Sides ("", "encoder_", "decoder_") on which vectors given instead of ids are scaled as those of words are."""
 
     _arguments: ClassVar[tuple[str, ...]]
+    _needs_ids: ClassVar[bool] = False
 
     config: ModelConfig
     backbone: Any
@@ -126,7 +127,9 @@ class PretrainedModel(Habits):
         super().__init_subclass__(**kwargs)
         if hasattr(cls, "WEIGHTS"):
             remember(cls.WEIGHTS)
-        cls._arguments = tuple(inspect.signature(cls.forward).parameters)[1:]
+        parameters = inspect.signature(cls.forward).parameters
+        cls._arguments = tuple(parameters)[1:]
+        cls._needs_ids = "input_ids" in parameters and parameters["input_ids"].default is inspect.Parameter.empty
         if "__init__" in vars(cls):  # Class(config) is a new model, its weights drawn as for pretraining
             cls.__init__ = drawn_when_built(cls.__init__)  # type: ignore[method-assign]
 
@@ -145,7 +148,7 @@ class PretrainedModel(Habits):
             *args: as ``forward`` takes them.
             output_hidden_states: whether to give the hidden states, from the taps; by default what the config says.
             output_attentions: the same for the attention maps.
-            return_dict: False for a tuple in place of an object with names.
+            return_dict: False for a tuple in place of an object with names; by default what the config says.
             use_cache: whether to give ``past_key_values``, of a model that decodes; by default what the config says,
                 in evaluation mode and without labels.
             **kwargs: as ``forward`` takes them; others are ignored, if they are None. ``inputs_embeds`` and
@@ -159,7 +162,8 @@ class PretrainedModel(Habits):
         is_outermost = not _inside.get()
         if not isinstance(kwargs.get("encoder_outputs", None), Tensor | None):
             kwargs["encoder_outputs"] = encoded_source(kwargs["encoder_outputs"])
-        has_vectors = "inputs_embeds" in kwargs or "decoder_inputs_embeds" in kwargs
+        has_ids = bool(args) or kwargs.get("input_ids") is not None
+        has_vectors = not has_ids or "inputs_embeds" in kwargs or "decoder_inputs_embeds" in kwargs
         vectors = take_vectors(self, args, kwargs) if is_outermost and has_vectors else {}
         is_read = can_be_read((*args, *kwargs.values()))
         may_have_cache = CACHE in self._arguments or use_cache
@@ -180,7 +184,8 @@ class PretrainedModel(Habits):
             finish(output)
         if is_root_of_trace(self):
             return {name: x for name, x in output.items() if isinstance(x, Tensor)}
-        return output.to_tuple() if return_dict is False else output
+        as_tuple = return_dict is False or (return_dict is None and is_outermost and not self.config.return_dict)
+        return output.to_tuple() if as_tuple else output
 
     def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The boundary, where values are looked at; not while a model is traced, compiled, exported or transformed.

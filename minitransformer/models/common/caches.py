@@ -54,7 +54,8 @@ def take_cache(model: Any, args: tuple[Any, ...], inputs: dict[str, Any], use_ca
 
 
 def _by_default(model: Any, inputs: dict[str, Any]) -> bool:
-    is_trained = model.training or inputs.get("labels") is not None or model.is_gradient_checkpointing
+    recomputes = any(getattr(part, "is_gradient_checkpointing", False) for part in (model, model.base_model))
+    is_trained = model.training or inputs.get("labels") is not None or recomputes
     return bool(model.config.use_cache) and not is_trained
 
 

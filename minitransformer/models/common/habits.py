@@ -28,6 +28,12 @@ class Habits(Part):
     _recomputed: bool = False
 
     @property
+    def num_labels(self) -> int:
+        """Number of classes of a classification head, as the config says."""
+        found: int = self.config.num_labels
+        return found
+
+    @property
     def base_model(self) -> Any:
         """The model below the head; a model without a head is its own."""
         return self._modules.get("backbone") or self
@@ -134,6 +140,16 @@ class Habits(Part):
             raise ConfigError(f"{type(self).__name__} has no decoder that reads shifted labels")
         shifted: Tensor = shift(labels)
         return shifted
+
+    _shift_right = prepare_decoder_input_ids_from_labels
+    """The same, as scripts reach for it in transformers' T5."""
+
+    def init_weights(self) -> None:
+        """Draw all weights anew, as for pretraining."""
+        self.initialise()  # type: ignore[operator]  # every model's own
+
+    def post_init(self) -> None:
+        """Nothing to do: a model's weights are drawn when its ``__init__`` ends."""
 
     def get_encoder(self) -> nn.Module:
         """The encoder, of a model that has one; that of an encoder-decoder takes ids, as a model does."""

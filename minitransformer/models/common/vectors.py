@@ -30,7 +30,7 @@ def take_vectors(
         encodes: whether only the encoder is to run, so that the decoder needs nothing.
 
     Raises:
-        InputError: ids are given as well, or the vectors do not fit the model.
+        InputError: ids are given as well, or the vectors do not fit the model; or there are neither.
     """
     edits: dict[str, Callable[[Tensor], Tensor]] = {}
     for name, ids in NAMES.items():
@@ -49,6 +49,8 @@ def take_vectors(
         edits[f"{side}embeddings.words"] = _given(vectors, 1.0 if side in model.SCALED_VECTORS else embeddings.scale)
         pad = model.config.pad_token_id
         inputs[ids] = torch.full(vectors.shape[:-1], 1 if pad == 0 else 0, device=vectors.device)
+    if model._needs_ids and not args and inputs.get("input_ids") is None:
+        raise InputError(f"{type(model).__name__} reads input_ids, or inputs_embeds in their place: pass one of them")
     return edits
 
 

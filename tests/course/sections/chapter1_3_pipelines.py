@@ -19,7 +19,7 @@ generator("The old man", do_sample=False, max_new_tokens=12)
 
 # %%
 generator = pipeline("text-generation", model="distilgpt2")
-generator("Once upon a time", max_length=20, num_return_sequences=2, num_beams=2, do_sample=False)
+generator("Once upon a time", max_new_tokens=8, num_return_sequences=2, num_beams=2, do_sample=False)
 
 # %%
 unmasker = pipeline("fill-mask")

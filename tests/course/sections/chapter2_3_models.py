@@ -8,7 +8,7 @@ model = BertModel(BertConfig(hidden_size=24, num_hidden_layers=2, num_attention_
 [config.hidden_size, config.num_hidden_layers, config.max_position_embeddings, config.vocab_size, config.hidden_act]
 
 # %%
-sorted(config.to_dict())[:3], config.model_type
+[config.to_dict()[name] for name in ("hidden_size", "vocab_size")], config.model_type
 
 # %%
 [model.config.num_attention_heads, model.num_parameters(), model.dtype == model.get_input_embeddings().weight.dtype]

@@ -39,4 +39,4 @@ AutoTokenizer.from_pretrained("code-tokenizer")(example)["input_ids"]
 
 # %%
 bert = AutoTokenizer.from_pretrained("bert-base-uncased").train_new_from_iterator(get_training_corpus(), 120)
-[bert.tokenize(example), bert.cls_token_id, sorted(bert.get_vocab())[:20]]
+[len(bert), bert.cls_token_id, bert.mask_token, bert.tokenize("(a, b)")]

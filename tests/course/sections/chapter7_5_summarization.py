@@ -79,4 +79,4 @@ from transformers import pipeline
 
 trainer.save_model("summarizer")
 summarizer = pipeline("summarization", model="summarizer")
-summarizer(books["test"][0]["review_body"], max_length=12, min_length=2)
+summarizer(books["test"][0]["review_body"], max_new_tokens=8)

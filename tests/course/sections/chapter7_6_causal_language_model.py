@@ -95,8 +95,13 @@ trainer = Trainer(
     train_dataset=tokenized_datasets["train"],
     eval_dataset=tokenized_datasets["validation"],
 )
-trainer.train()
-[[each.get("loss"), each.get("eval_loss"), each.get("learning_rate")] for each in trainer.state.log_history]
+trainer.train().global_step
+
+# %%
+[each.get("learning_rate") for each in trainer.state.log_history]
+
+# %%
+[[each.get("loss"), each.get("eval_loss")] for each in trainer.state.log_history]
 
 # %%
 from transformers import pipeline

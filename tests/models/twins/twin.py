@@ -11,6 +11,8 @@ import torch
 
 VOCAB_SIZE = 60
 TAGS = {i: label for i, label in enumerate(["O", "B-PER", "I-PER", "B-LOC"])}
+RELATIVES = ("Mistral", "Qwen2", "Qwen3", "MT5", "UMT5")
+"""Names of families that are Llama or T5 but for a detail, which their language models show."""
 LABELS = {"": {"id2label": TAGS}, "regression": {"num_labels": 1}}
 """Variants of a classification head."""
 
@@ -51,6 +53,11 @@ class Twin:
     def decodes(self) -> bool:
         """Whether it takes a cache."""
         return self.kind in ("decoder", "encoder-decoder") and self.head in ("", "ForCausalLM", "ForSeq2SeqLM")
+
+    @property
+    def repeats(self) -> bool:
+        """Whether another family's twin of the same head runs the same code."""
+        return self.name.startswith(RELATIVES) and self.head not in ("ForCausalLM", "ForSeq2SeqLM")
 
     @property
     def has_head(self) -> bool:
