@@ -122,7 +122,7 @@ def notebook(lesson: Lesson) -> str:
     """A lesson as a notebook: code that runs is code, what is shown of the library is text."""
     shown = FENCE.sub(lambda m: m[0] if m["name"] is None else f"~~~python\n{m['code']}~~~", lesson.text)
     shown = shown.replace('<details markdown="1">', "<details>").replace("```py\n", "```python\n")
-    shown = re.sub(r"\]\(\.\./([\w-]+)\.md", r"](https://minitransformer.invalid/\1", shown)
+    shown = re.sub(r"\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", shown)  # other pages are not beside a notebook
     text = f"```python\n{INSTALL}```\n\n{shown}"
     made = jupytext.reads(text, fmt="md")
     made.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
