@@ -291,7 +291,8 @@ class ModelConfig(metaclass=ConfigType):
 
     def to_diff_dict(self) -> dict[str, Any]:
         """The same, less what a new config of the architecture says too."""
-        usual = type(self)().to_dict()
+        kind: Any = type(self)
+        usual = kind().to_dict()
         return {k: v for k, v in self.to_dict().items() if k == "model_type" or k not in usual or usual[k] != v}
 
     def to_json_string(self) -> str:

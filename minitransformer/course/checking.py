@@ -75,7 +75,8 @@ def check(part: Part, exercise: str | None = None) -> Verdict:
     place, distance = _first_difference(ours, theirs)
     if place is None:
         return Verdict(one.name)
-    cause, first = UNKNOWN, place
+    cause: str = UNKNOWN
+    first: str = place
     if one.compare is not None:
         found = one.compare(theirs)
         first, cause = found.first or place, found.cause or UNKNOWN

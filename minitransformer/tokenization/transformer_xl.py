@@ -65,7 +65,7 @@ class TransfoXLTokenizer(PieceTokenizer):
         language = check_moses_language(self.options["language"])
         check_patterns(self.options["never_split"])
         self._normalizer = sacremoses.MosesPunctNormalizer(language)
-        self._tokenizer = sacremoses.MosesTokenizer(language)
+        self._moses = sacremoses.MosesTokenizer(language)
         self._detokenizer = sacremoses.MosesDetokenizer(language)
 
     @classmethod
@@ -98,7 +98,7 @@ class TransfoXLTokenizer(PieceTokenizer):
         if self.options["delimiter"] == "":
             return list(text)
         try:
-            words = self._tokenizer.tokenize(
+            words = self._moses.tokenize(
                 self._normalizer.normalize(text),
                 aggressive_dash_splits=True,
                 escape=False,

@@ -184,7 +184,9 @@ class PretrainedModel(Habits):
             finish(output)
         if is_root_of_trace(self):
             return {name: x for name, x in output.items() if isinstance(x, Tensor)}
-        as_tuple = return_dict is False or (return_dict is None and is_outermost and not self.config.return_dict)
+        as_tuple = return_dict is False or (
+            return_dict is None and is_outermost and not getattr(self.config, "return_dict", True)
+        )
         return output.to_tuple() if as_tuple else output
 
     def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def take_cache(model: Any, args: tuple[Any, ...], inputs: dict[str, Any], use_ca
     if position is not None:
         _check_position(position, 0 if cache is None else cache.length)
     is_read = given is None or cache is given or isinstance(given, tuple | list)
-    return _nothing if is_read else _written_back(given, cache)
+    return _nothing if is_read or cache is None else _written_back(given, cache)
 
 
 def _by_default(model: Any, inputs: dict[str, Any]) -> bool:

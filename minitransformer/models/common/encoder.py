@@ -64,6 +64,8 @@ class Encoder(nn.Module):
             encode = model.encode if hasattr(model, "encode") else model.forward
             encoded = encode(**inputs)
         x = encoded if isinstance(encoded, Tensor) else encoded[0]
-        found = {kind: tuple(x for pattern in patterns for x in t.matching(pattern)) for kind, patterns in taps.items()}
+        found: dict[str, Any] = {
+            kind: tuple(x for pattern in patterns for x in t.matching(pattern)) for kind, patterns in taps.items()
+        }
         output = BaseOutput(x, **found)
         return output.to_tuple() if return_dict is False else output

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,14 @@ from minitransformer.layers.part import Part
 from minitransformer.models.common.encoder import Encoder
 from minitransformer.models.common.names import named_as_elsewhere
 from minitransformer.models.common.recomputing import blocks_of, recompute
-from minitransformer.weights import under_our_names
+from minitransformer.weights import WeightMap, under_our_names
 
 
 class Habits(Part):
     """Methods of ``PretrainedModel`` that people and tools know from transformers."""
 
     config: Any
+    WEIGHTS: ClassVar[WeightMap]
     _recomputed: bool = False
 
     @property
@@ -120,7 +121,7 @@ class Habits(Part):
         Raises:
             RuntimeError: something does not fit; as PyTorch tells it.
         """
-        return super().load_state_dict(under_our_names(self, self.WEIGHTS, state_dict), strict, assign)
+        return super().load_state_dict(under_our_names(self, type(self).WEIGHTS, state_dict), strict, assign)
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
