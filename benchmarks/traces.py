@@ -1,8 +1,7 @@
 """What traces and comparisons cost: time for MiniLM, size for a toy, memory for GPT-2 at 1,024 tokens.
 
 Each is measured in a process of its own. The large model has GPT-2's sizes (124 million parameters) and random weights;
-its trace holds every intermediate, 3.6 GB in float32, and neither command needs more memory than the model and a few of
-the largest tensors: the scores of all words.
+its trace holds every intermediate, 3.0 GB in float32, and is written tensor by tensor.
 
     python benchmarks/traces.py            # all three
     python benchmarks/traces.py large --tokens 256

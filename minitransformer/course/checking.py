@@ -90,7 +90,7 @@ def find(part: Part, exercise: str | None = None) -> Exercise:
     """The exercise that a part is meant for."""
     if not callable(part):
         raise StudyError(f"check takes the function that an exercise asks for, not {type(part).__name__}")
-    name: str = exercise or getattr(part, "__name__", "")
+    name = str(exercise or getattr(part, "__name__", ""))
     name = name.removeprefix("my_") if name not in EXERCISES else name
     if name not in EXERCISES:
         known = ", ".join(EXERCISES)
