@@ -29,12 +29,12 @@ NEITHER = "{} is neither a folder that exists nor a model id (name or owner/name
 
 def embedded_names() -> list[str]:
     """The checkpoints that come with the package, as ``from_pretrained`` and ``pipeline`` take them."""
-    return list(_embedded())
+    return list(_checkpoints_in(EMBEDDED))
 
 
 @cache
-def _embedded() -> tuple[str, ...]:
-    return tuple(sorted(OWNER + path.parent.name for path in EMBEDDED.glob("*/config.json")))
+def _checkpoints_in(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(OWNER + path.parent.name for path in folder.glob("*/config.json")))
 
 
 def embedded_folder(name: str) -> Path | None:

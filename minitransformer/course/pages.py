@@ -113,6 +113,8 @@ class Session:
         self.names: dict[str, Any] = {"__name__": "page", "print": self.print}
         self.lines: list[str] = []
         self.compared: set[int] = set()
+        self.ends: dict[int, int] = {}
+        """First line of a statement -> its last."""
         self.block = ""
         self.count = 0
         """How many statements were compared so far."""
@@ -127,6 +129,9 @@ class Session:
         """
         self.lines, self.compared, self.block, self.said = block.splitlines(), set(), name, []
         tree = ast.parse(block, name)
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Expr | ast.Assign)]
+        self.ends = {node.lineno - 1: (node.end_lineno or node.lineno) - 1 for node in nodes}
+        assigned = {(n.end_lineno or 1) - 1: n.targets[0] for n in nodes if isinstance(n, ast.Assign)}
         for statement in tree.body:
             assert statement.end_lineno is not None
             line = statement.end_lineno - 1
@@ -138,7 +143,8 @@ class Session:
                 exec(compile(ast.Module([statement], []), name, "exec", dont_inherit=True), self.names)
         for line, text in enumerate(self.lines):
             if (stated := STATED.match(text.strip())) and line not in self.compared:
-                value = self.names[stated["name"]]
+                target = assigned.get(line)
+                value = self.names[stated["name"] or (target.id if isinstance(target, ast.Name) else "")]
                 self._compare(line, repr(value) if stated["text"] else str(tuple(value.shape)))
 
     def _compare(self, line: int, found: str) -> None:
@@ -158,6 +164,7 @@ class Session:
         print(*values, **options)
         self.said.append(options.get("sep", " ").join(map(str, values)))
         line = sys._getframe(1).f_lineno - 1
+        line = self.ends.get(line, line)  # what a call of several lines states stands behind its last one
         if STATED.match(self.lines[line].strip()):
             self._compare(line, " ".join(map(str, values)))
 

@@ -248,13 +248,16 @@ def _glue(predictions: Any, references: Any) -> dict[str, float]:
 
 
 def _seqeval(predictions: Any, references: Any) -> dict[str, float]:
-    from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
+    from minitransformer.evaluation.entities import entities  # seqeval itself exists as a source package only
 
-    kinds = {"precision": precision_score, "recall": recall_score, "f1": f1_score, "accuracy": accuracy_score}
-    extra = {"zero_division": 0}
+    both = [(set(entities(p)), set(entities(r))) for p, r in zip(predictions, references, strict=True)]
+    right, found, wanted = (sum(map(len, sets)) for sets in zip(*((p & r, p, r) for p, r in both), strict=True))
+    words = [a == b for p, r in zip(predictions, references, strict=True) for a, b in zip(p, r, strict=True)]
     return {
-        f"overall_{name}": float(measure(references, predictions, **({} if name == "accuracy" else extra)))
-        for name, measure in kinds.items()
+        "overall_precision": right / max(found, 1),
+        "overall_recall": right / max(wanted, 1),
+        "overall_f1": 2 * right / max(found + wanted, 1),
+        "overall_accuracy": float(np.mean(words)),
     }
 
 
@@ -265,12 +268,13 @@ def _sacrebleu(predictions: Any, references: Any) -> dict[str, float]:
 
 
 def _rouge(predictions: Any, references: Any, use_stemmer: bool = False) -> dict[str, float]:
-    from rouge_score.rouge_scorer import RougeScorer
+    from nltk.stem.porter import PorterStemmer
 
-    kinds = ["rouge1", "rouge2", "rougeL"]
-    scorer = RougeScorer(kinds, use_stemmer=use_stemmer)
-    scores = [scorer.score(a, b) for a, b in zip(references, predictions, strict=True)]
-    return {kind: float(np.mean([score[kind].fmeasure for score in scores])) for kind in kinds}
+    from minitransformer.evaluation.rouge import ROUGE, rouge, words_of  # rouge-score is a source package, too
+
+    stem = PorterStemmer().stem if use_stemmer else str
+    scores = [rouge(words_of(b, stem), [words_of(a, stem)]) for a, b in zip(references, predictions, strict=True)]
+    return {kind: float(np.mean([score[kind] for score in scores])) for kind in ROUGE}
 
 
 def _squad(predictions: Any, references: Any) -> dict[str, float]:

@@ -123,8 +123,8 @@ def test_families(tmp_path: Path) -> None:
         AutoTokenizer.from_pretrained(make.folder(tmp_path / "b", "gpt2"))
     with pytest.raises(TokenizerError, match="model_type 'bortx'.*Did you mean"):
         AutoTokenizer.from_pretrained(make.folder(tmp_path / "c", "bortx"))
-    with pytest.raises(TokenizerError, match="tokenizer_class 'LlamaTokenizer' is not supported"):
-        AutoTokenizer.from_pretrained(make.folder(tmp_path / "d", None, {"tokenizer_class": "LlamaTokenizer"}))
+    with pytest.raises(TokenizerError, match="tokenizer_class 'XLNetTokenizer' is not supported"):
+        AutoTokenizer.from_pretrained(make.folder(tmp_path / "d", None, {"tokenizer_class": "XLNetTokenizer"}))
     (make.gpt2(tmp_path / "e") / "merges.txt").unlink()
     with pytest.raises(MissingFileError, match=r"missing: merges.txt"):
         AutoTokenizer.from_pretrained(tmp_path / "e")
