@@ -23,7 +23,7 @@ from minitransformer.errors import MinitransformerError
 from minitransformer.generation import TextIteratorStreamer, stream, stream_text
 from minitransformer.layers.taps import trace
 
-CALLS, FEWER_CALLS, WARM_UP, PARTS = 600, 200, 100, 5
+CALLS, FEWER_CALLS, WARM_UP, PARTS = 600, 150, 60, 5
 WORDS = "the queen of hearts she made some tarts all on a summer day".split()
 WRITING = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": None}
 

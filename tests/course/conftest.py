@@ -47,7 +47,7 @@ class PinnedRepository(Repository):
 
 
 @pytest.fixture(scope="session")
-def classroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Classroom]:
+def classroom(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Classroom]:
     repositories: dict[str, Repository] = {}
     for name, files in make_all(tmp_path_factory.mktemp("hub")).items():
         repositories[name] = PinnedRepository({"main": files})
@@ -74,7 +74,9 @@ def classroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Classroom]:
             found: dict[str, list[dict[str, Any]]] = json.loads(out.read_text(encoding="utf-8"))
             return found
 
-        sections = sorted((HERE / "sections").glob("*.py"))
+        calls = [getattr(item, "callspec", None) for item in request.session.items]
+        asked = {call.params["section"] for call in calls if call is not None and "section" in call.params}
+        sections = [path for path in sorted((HERE / "sections").glob("*.py")) if path.stem in asked]
         with ThreadPoolExecutor(len(LIBRARIES)) as both:
             results = dict(zip(LIBRARIES, both.map(lambda library: run(library, sections), LIBRARIES), strict=True))
         yield Classroom(hub, home, results, run)

@@ -11,7 +11,12 @@ import pytest
 
 pytest.importorskip("accelerate", reason="chapters 3 and 7 train with it, too")
 
-SECTIONS = sorted(path.stem for path in (Path(__file__).parent / "sections").glob("*.py"))
+FIRST = "chapter1_3_pipelines"
+SECTIONS = [
+    pytest.param(path.stem, marks=pytest.mark.slow if path.stem.startswith("chapter7_") else ())
+    for path in sorted((Path(__file__).parent / "sections").glob("*.py"))
+]
+"""Those of chapter 7 train for minutes."""
 
 DIFFERENT: dict[tuple[str, int], str] = {
     ("chapter7_6_causal_language_model", 5): "prints the training loss, which there counts each text's first token",
@@ -67,11 +72,11 @@ def difference(ours: Any, theirs: Any, where: str) -> str:
 
 
 def test_a_cache_that_transformers_filled_serves_us_offline(classroom: Any) -> None:
-    first = Path(__file__).parent / "sections" / f"{SECTIONS[0]}.py"
+    first = Path(__file__).parent / "sections" / f"{FIRST}.py"
     home = str(classroom.home / "transformers")
     asked = len(classroom.hub.requests)
-    found = classroom.run("minitransformer", [first], HF_HOME=home, HF_HUB_OFFLINE="1")[SECTIONS[0]]
+    found = classroom.run("minitransformer", [first], HF_HOME=home, HF_HUB_OFFLINE="1")[FIRST]
     assert [cell["error"] for cell in found] == [None] * len(found)
-    for a, b in zip(found, classroom.results["minitransformer"][SECTIONS[0]], strict=True):
+    for a, b in zip(found, classroom.results["minitransformer"][FIRST], strict=True):
         assert not difference(a["value"], b["value"], "value")
     assert len(classroom.hub.requests) == asked

@@ -169,7 +169,9 @@ def test_nothing_left_to_draw(pair, beams):
         pair.ours.generate(**pair.inputs, do_sample=True, num_beams=beams, suppress_tokens=everything)
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.05, 2.0], ids=["the same", "near", "another"])
+@pytest.mark.parametrize(
+    "noise", [0.0, 0.05, pytest.param(2.0, marks=pytest.mark.slow)], ids=["the same", "near", "another"]
+)
 @pytest.mark.parametrize(
     "options",
     [

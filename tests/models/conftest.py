@@ -14,7 +14,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if all(mark.args[0](_twin(item)) for mark in item.iter_markers("twins"))]
     for item in items:
         twin = _twin(item)
-        if twin is not None and twin.repeats:
+        if twin is not None and (twin.repeats or (twin.variant and item.get_closest_marker("variants_later"))):
             item.add_marker(pytest.mark.slow)
 
 

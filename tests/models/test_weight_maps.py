@@ -149,6 +149,7 @@ def test_a_file_without_a_head_leaves_only_the_head_to_begin_anew(pair, tmp_path
             pair.auto.from_pretrained(tmp_path, allow_missing_head=False)
 
 
+@pytest.mark.variants_later
 def test_any_name_of_a_tied_tensor_will_do(pair):
     tied = [(first, other) for first, others in pair.bound.aliases.items() for other in others]
     file = export_weights(pair.ours, pair.table)
@@ -176,6 +177,7 @@ def test_what_is_ignored_has_a_reason(pair):
         pair.load(pair.file | {"something.else": torch.zeros(1)})
 
 
+@pytest.mark.variants_later
 def test_no_two_rows_can_be_swapped_unnoticed(pair):
     """If two places of equal shape in the table changed partners, in all layers at once, the outputs would tell."""
     inputs, keep = inputs_for(pair.twin, [3, 9, 1], "right")

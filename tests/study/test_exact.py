@@ -19,6 +19,7 @@ def answer(model, inputs):
 
 
 @SIDES
+@pytest.mark.variants_later
 @pytest.mark.parametrize("twin", WITH_HEADS, ids=str)
 def test_parts_add_up_to_every_logit(twin: Twin, side: str) -> None:
     model, inputs = subject(twin), inputs_of(twin, [3, 9, 1], side)
@@ -34,6 +35,7 @@ def test_parts_add_up_to_every_logit(twin: Twin, side: str) -> None:
 
 
 @SIDES
+@pytest.mark.variants_later
 @pytest.mark.parametrize("twin", WITH_HEADS, ids=str)
 def test_the_last_layer_of_a_lens_is_the_answer_bit_by_bit(twin: Twin, side: str) -> None:
     model, inputs = subject(twin), inputs_of(twin, [3, 9, 1], side)
