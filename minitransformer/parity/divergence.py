@@ -177,7 +177,8 @@ def assert_same(
     atol: float = FLOAT64_TOLERANCE,
 ) -> None:
     """Raise an AssertionError that names the first place where two models differ by more than ``atol``."""
-    compared = list(divergence(ours, reference, inputs, keep=keep, level="output"))
+    check_comparable(ours, reference)
+    compared = list(_outputs(ours, reference, inputs, keep))  # of a function too, that answers as a model does
     assert compared, "nothing to compare"
     for difference in compared:
         assert difference.largest <= atol, f"first divergence: {difference}"

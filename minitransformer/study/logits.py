@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from minitransformer.errors import StudyError
 from minitransformer.layers import tap_names
-from minitransformer.models.common.heads import Logits
+from minitransformer.models.common.heads import Logits, MeanPooler
 from minitransformer.study.anatomy import Stack, frozen_gate, frozen_norm, top_stack
 from minitransformer.study.detectors import per_head
 from minitransformer.study.results import Result
@@ -68,6 +68,15 @@ class Parts:
         """Lead them through an activation that made ``after`` of ``before``."""
         gate = frozen_gate(before, after)
         self.groups = [group * gate for group in self.groups]
+
+    def through_mean(self, mask: Tensor | None) -> None:
+        """Lead them through the mean over a text's tokens, of which padding is none."""
+        if mask is None or mask.dim() != 2:
+            self.groups = [group.mean(2, keepdim=True) for group in self.groups]
+            return
+        counted = mask[..., None].to(self.groups[0].dtype)
+        share = counted / counted.sum(1, keepdim=True)
+        self.groups = [(group * share).sum(2, keepdim=True) for group in self.groups]
 
     def check(self, name: str, x: Tensor) -> None:
         """Raise a StudyError unless they add up to ``x``, which passed the tap ``name``."""
@@ -139,8 +148,9 @@ class Written:
         watched = run(model, inputs, _needed(model, stack))
         length = watched.calls[f"{stack.name}.output"][-1].shape[1]
         answers, name = _answers(model, watched)
+        averages = answers.dim() == 2 and isinstance(getattr(model.backbone, "pooler", None), MeanPooler)
         if answers.dim() == 2:  # one answer for a text
-            places: Tensor | None = _read_from(model, watched, stack)
+            places: Tensor | None = None if averages else _read_from(model, watched, stack)
             answers = answers[:, None]
         elif position is None:
             places = None
@@ -150,6 +160,8 @@ class Written:
             places = torch.full((len(answers),), position % length, device=answers.device)
             answers = answers[:, [position]]
         parts = _stream(model, inputs, watched, stack, places, neurons)
+        if averages:
+            parts.through_mean(inputs.get("attention_mask"))
         last, final = _through_head(model, watched, parts, places)
         return cls(name, [part.removeprefix("backbone.") for part in parts.names], parts.groups, last, final, answers)
 

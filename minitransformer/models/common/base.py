@@ -159,7 +159,8 @@ class PretrainedModel(Habits):
             ValueError: an id, a token type or a position lies outside of its table.
         """
         kwargs = {name: x for name, x in kwargs.items() if x is not None or name in self._arguments}
-        is_outermost = not _inside.get()
+        is_compiled = torch.compiler.is_compiling()  # Dynamo reads neither a ContextVar nor a config's further keys
+        is_outermost = is_compiled or not _inside.get()
         if not isinstance(kwargs.get("encoder_outputs", None), Tensor | None):
             kwargs["encoder_outputs"] = encoded_source(kwargs["encoder_outputs"])
         has_ids = bool(args) or kwargs.get("input_ids") is not None
@@ -185,7 +186,7 @@ class PretrainedModel(Habits):
         if is_root_of_trace(self):
             return {name: x for name, x in output.items() if isinstance(x, Tensor)}
         as_tuple = return_dict is False or (
-            return_dict is None and is_outermost and not getattr(self.config, "return_dict", True)
+            return_dict is None and is_outermost and not is_compiled and not getattr(self.config, "return_dict", True)
         )
         return output.to_tuple() if as_tuple else output
 
