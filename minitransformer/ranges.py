@@ -46,7 +46,7 @@ Rate = Annotated[float, Range(0, 1)]
 """A probability, or another small number."""
 Spread = Annotated[float, Range(0, 1000)]
 """Of random weights."""
-Theta = Annotated[float, Range(1, 2**60)]
+Theta = Annotated[float, Range(1, 2**50)]  # where a float still tells one number from the next
 """In how many tokens the slowest of rotary positions turn by one radian."""
 TokenId = Annotated[int, IsToken]
 """Of a token of the vocabulary."""

@@ -417,6 +417,7 @@ class MT5Config(T5Config):
     intermediate_size: Width = key("d_ff", 1024)
     feed_forward: str = key("feed_forward_proj", "gated-gelu")
     tie_word_embeddings: bool = False
+    decoder_start_token_id: TokenId | None = 0
 
 
 class MT5Model(T5Model):

@@ -260,6 +260,8 @@ def test_every_family_has_the_common_names(model_type):
             "generation",
             "task_specific_params",
         ):
+            if name == "sliding_window" and theirs.to_dict().get("use_sliding_window") is False:
+                continue  # they forget a window that is not used
             assert config.to_dict()[name] == value, name
     assert json.loads(config.to_json_string())["model_type"] == model_type
     assert config.to_dict()["id2label"] == config.id2label
