@@ -192,6 +192,11 @@ class DenseClassifier(Part):
         return self.logits(linear(self.output, self.dropout(hidden)))
 
 
+def text_vector(output: BaseOutput) -> Float[Tensor, "batch hidden_size"]:
+    """What stands for a whole text: the pooled vector, or the first token's."""
+    return output.last_hidden_state[:, 0] if output.pooler_output is None else output.pooler_output
+
+
 class MaskedLM(PretrainedModel):
     """Guess hidden words."""
 
@@ -253,8 +258,7 @@ class SequenceClassification(PretrainedModel):
 
     def answer(self, output: BaseOutput, labels: Tensor | None) -> LogitsOutput:
         """Scores, and with labels the loss, from what the backbone gave."""
-        first = output.last_hidden_state[:, 0] if output.pooler_output is None else output.pooler_output
-        logits = self.head(first)
+        logits = self.head(text_vector(output))
         return LogitsOutput(classification_loss(logits, labels, self.config.problem_type), logits)
 
 
@@ -280,8 +284,7 @@ class MultipleChoice(PretrainedModel):
 
     def answer(self, output: BaseOutput, labels: Tensor | None, choices: int) -> LogitsOutput:
         """Scores, and with labels the loss, from what the backbone gave for all choices of all texts."""
-        first = output.last_hidden_state[:, 0] if output.pooler_output is None else output.pooler_output
-        logits = self.head(first).view(-1, choices)
+        logits = self.head(text_vector(output)).view(-1, choices)
         return LogitsOutput(classification_loss(logits, labels, "single_label_classification"), logits)
 
     def prepare(self, inputs: dict[str, Any]) -> dict[str, Any]:
